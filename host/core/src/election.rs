@@ -1,0 +1,425 @@
+//! One replica's part in the race for one Lease.
+//!
+//! Pure: [`Election::step`] takes the time and one input and returns what to do; nothing happens
+//! in here. Invariants (the numbers are those of the README's table):
+//!
+//! - **1** A term ends at [`Timing::valid_until`](crate::timing::Timing::valid_until) of the last write that is *known* to have
+//!   succeeded, counted from when it was sent. A write whose answer was lost does not count.
+//! - **6** Another holder, seen in any way, ends the term at once.
+//! - **8** A record expires by how long *this* process has seen it unchanged, on its boot clock.
+//! - **9** Every write names the version it was decided on.
+//!
+//! At most one request is under way; a later one replaces it. Its deadline is kept here, so that
+//! an edge that never answers cannot stop the election.
+
+mod known;
+mod next_request;
+mod vocabulary;
+
+use std::time::Duration;
+
+use crate::{
+    lease::{LeaseRecord, Observation, Version},
+    ports::{StoreFailure, WatchEvent},
+    time::{BootTime, Now},
+};
+
+use self::known::Known;
+pub use self::vocabulary::{
+    Action, ElectionConfig, Input, Leadership, LossReason, Notice, Reply, Request, RequestId, StayOut, Term,
+};
+
+#[derive(Clone, Debug)]
+enum State {
+    Standby,
+    Leading(Leading),
+}
+
+#[derive(Clone, Debug)]
+struct Leading {
+    term: Term,
+    /// When the last write that is known to have succeeded was sent.
+    written_at: BootTime,
+    /// The guest is gone; the Lease is to be given back.
+    releasing: bool,
+}
+
+#[derive(Clone, Debug)]
+struct InFlight {
+    id: RequestId,
+    request: Request,
+    sent_at: BootTime,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Election {
+    config: ElectionConfig,
+    rng: fastrand::Rng,
+    state: State,
+    known: Option<Known>,
+    in_flight: Option<InFlight>,
+    /// The last one, or 0.
+    last_request: RequestId,
+    /// No request goes out before this (set by failures, cleared by news).
+    quiet_until: BootTime,
+    /// The last write conflicted: no write goes out before this.
+    contended_until: Option<BootTime>,
+    /// A write got no answer: it may have arrived, or arrive yet.
+    lost_write: bool,
+    /// The next read while no watch tells of changes; `None` while one does.
+    poll_at: Option<BootTime>,
+    /// Set by stepping down: others go first until then.
+    out_until: Option<BootTime>,
+    /// Set by stepping down for ever: when to leave even if the store has not answered.
+    withdraw_by: Option<BootTime>,
+    withdrawn: bool,
+    /// A read is needed before anything can be decided.
+    must_read: bool,
+    told_other_task: bool,
+}
+
+impl Election {
+    /// An election that knows nothing yet. `seed` is for the jitter of retries.
+    pub fn new(config: ElectionConfig, seed: u64) -> Self {
+        Self {
+            config,
+            rng: fastrand::Rng::with_seed(seed),
+            state: State::Standby,
+            known: None,
+            in_flight: None,
+            last_request: RequestId(0),
+            quiet_until: BootTime::ZERO,
+            contended_until: None,
+            lost_write: false,
+            poll_at: Some(BootTime::ZERO),
+            out_until: None,
+            withdraw_by: None,
+            withdrawn: false,
+            must_read: true,
+            told_other_task: false,
+        }
+    }
+
+    /// Takes in one input and returns, in order, what to do. To be called with [`Input::Tick`]
+    /// at [`Election::next_deadline`]; a `now` that has jumped far ahead (a suspended machine)
+    /// is a `now` like any other.
+    pub fn step(&mut self, now: Now, input: Input) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.withdrawn {
+            return actions;
+        }
+        // Whatever the input says, a term that time has ended is over first.
+        self.end_expired_term(now, &mut actions);
+        match input {
+            Input::Tick => {}
+            Input::Answered(id, result) => self.on_answer(now, id, result, &mut actions),
+            Input::Watched(WatchEvent::Seen(seen)) => self.on_watched(now, seen, &mut actions),
+            Input::Watched(WatchEvent::Broken) => {
+                let poll_at = now.boot + self.jittered_retry();
+                self.poll_at.get_or_insert(poll_at);
+            }
+            Input::StepDown(stay_out) => self.on_step_down(now, stay_out),
+        }
+        self.give_up_overdue_request(now, &mut actions);
+        self.finish_withdrawing(now, &mut actions);
+        self.send_what_is_due(now, &mut actions);
+        actions
+    }
+
+    /// When [`Election::step`] has to be called next if nothing else happens; after `now`.
+    pub fn next_deadline(&self, now: BootTime) -> Option<BootTime> {
+        if self.withdrawn {
+            return None;
+        }
+        let timing = &self.config.timing;
+        let request = match &self.in_flight {
+            Some(in_flight) => Some(in_flight.sent_at + timing.request_timeout()),
+            None => self.next_request().map(|(at, _)| at),
+        };
+        // At both of these `leadership` changes by itself.
+        let written_at = self.leading().map(|leading| leading.written_at);
+        let renew_deadline = written_at.map(|at| at + timing.renew_deadline()).filter(|at| *at > now);
+        let valid_until = written_at.map(|at| timing.valid_until(at));
+        let withdraw_by = self.withdraw_by.filter(|_| self.leading().is_none());
+        [request, renew_deadline, valid_until, withdraw_by].into_iter().flatten().min()
+    }
+
+    /// Whether this replica leads at `now`.
+    pub fn leadership(&self, now: BootTime) -> Leadership {
+        let timing = &self.config.timing;
+        match self.leading() {
+            Some(leading) if !leading.releasing && now < timing.valid_until(leading.written_at) => {
+                Leadership::Leading {
+                    term: leading.term,
+                    valid_until: timing.valid_until(leading.written_at),
+                    certain: now < leading.written_at + timing.renew_deadline(),
+                }
+            }
+            _ => Leadership::Standby { holder: self.holder().map(str::to_owned) },
+        }
+    }
+
+    /// Who holds the Lease, as last seen.
+    pub fn holder(&self) -> Option<&str> {
+        self.known.as_ref()?.observation.holder()
+    }
+
+    /// This election's identity, as it is written on the Lease.
+    pub fn identity(&self) -> &str {
+        &self.config.identity
+    }
+
+    fn leading(&self) -> Option<&Leading> {
+        match &self.state {
+            State::Leading(leading) => Some(leading),
+            State::Standby => None,
+        }
+    }
+
+    fn end_expired_term(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if let State::Leading(leading) = &self.state
+            && now.boot >= self.config.timing.valid_until(leading.written_at)
+        {
+            actions.push(Action::Tell(Notice::Lost(leading.term, LossReason::Expired)));
+            self.state = State::Standby;
+        }
+    }
+
+    fn on_answer(&mut self, now: Now, id: RequestId, result: Result<Reply, StoreFailure>, actions: &mut Vec<Action>) {
+        let Some(InFlight { request, sent_at, .. }) = self.in_flight.take_if(|in_flight| in_flight.id == id) else {
+            return; // It came after its deadline: what it says was treated as unknown, and stays so.
+        };
+        match (request, result) {
+            (Request::Read, Ok(Reply::Read(seen))) => self.on_read(now, id, seen, actions),
+            (Request::Write { based_on, record }, Ok(Reply::Written(version))) => {
+                self.on_written(now, sent_at, based_on, version, record, actions);
+            }
+            // Somebody else wrote, or an earlier write of ours did arrive: only a read can tell.
+            (Request::Write { .. }, Err(StoreFailure::Conflict)) => {
+                self.must_read = true;
+                self.on_conflict(now, sent_at);
+            }
+            (Request::Write { .. }, Err(StoreFailure::Missing)) => {
+                self.on_conflict(now, sent_at);
+                self.observe(now, Observation::Missing { deleted_at: None }, actions);
+            }
+            (request, Err(StoreFailure::Conflict | StoreFailure::Missing) | Ok(_)) => {
+                self.on_failure(now, &request, sent_at, StoreFailure::Rejected, actions);
+            }
+            (request, Err(failure)) => self.on_failure(now, &request, sent_at, failure, actions),
+        }
+    }
+
+    fn on_read(&mut self, now: Now, id: RequestId, seen: Observation, actions: &mut Vec<Action>) {
+        self.must_read = false;
+        self.lost_write = false;
+        self.quiet_until = BootTime::ZERO;
+        if self.poll_at.is_some() {
+            self.poll_at = Some(now.boot + self.jittered_retry());
+        }
+        if !self.known.as_ref().is_some_and(|known| known.has_overtaken_read(id, &seen)) {
+            self.observe(now, seen, actions);
+        }
+    }
+
+    fn on_written(
+        &mut self,
+        now: Now,
+        sent_at: BootTime,
+        based_on: Option<Version>,
+        version: Version,
+        record: LeaseRecord,
+        actions: &mut Vec<Action>,
+    ) {
+        self.quiet_until = BootTime::ZERO;
+        self.contended_until = None;
+        self.lost_write = false;
+        let ours = record.holder.is_some();
+        match &mut self.known {
+            // The watch has overtaken the answer: what was written counts as long as it still stands.
+            Some(known) if known.is_newer_than(version) => {
+                if !ours || known.observation.holder() != Some(&self.config.identity) {
+                    return;
+                }
+            }
+            // Was it deleted before this was written, or after? Only a read can tell.
+            Some(known) if known.observation.record().is_none() && based_on.is_some() => {
+                known.hear_of(version);
+                self.must_read = true;
+                return;
+            }
+            _ => self.learn(now, Observation::Present { version, record }),
+        }
+        match &mut self.state {
+            State::Leading(leading) if ours => leading.written_at = sent_at,
+            State::Leading(leading) => {
+                actions.push(Action::Tell(Notice::Released(leading.term)));
+                self.state = State::Standby;
+            }
+            // An answer so late that the term it began has ended: the next write begins another.
+            State::Standby if !ours || now.boot >= self.config.timing.valid_until(sent_at) => {}
+            State::Standby => {
+                let term = Term { token: version.0 };
+                let releasing = self.is_out(now.boot);
+                self.state = State::Leading(Leading { term, written_at: sent_at, releasing });
+                actions.push(Action::Tell(Notice::Leading(term)));
+            }
+        }
+    }
+
+    /// One lost race is run again at once; who loses the next as well waits, so that a store that
+    /// contradicts itself is not asked without pause.
+    fn on_conflict(&mut self, now: Now, sent_at: BootTime) {
+        self.contended_until = Some(match self.contended_until {
+            None => BootTime::ZERO,
+            Some(_) => now.boot.max(sent_at + self.jittered_retry()),
+        });
+    }
+
+    fn on_failure(
+        &mut self,
+        now: Now,
+        request: &Request,
+        sent_at: BootTime,
+        failure: StoreFailure,
+        actions: &mut Vec<Action>,
+    ) {
+        let what = match request {
+            Request::Read => "read the lease",
+            Request::Write { based_on: None, .. } => "create the lease",
+            Request::Write { record: LeaseRecord { holder: None, .. }, .. } => "release the lease",
+            Request::Write { .. } if self.leading().is_some() => "renew the lease",
+            Request::Write { .. } => "acquire the lease",
+        };
+        actions.push(Action::Tell(Notice::RequestFailed(what, failure)));
+        self.quiet_until = now.boot.max(sent_at + self.jittered_retry());
+        if failure == StoreFailure::Unavailable && matches!(request, Request::Write { .. }) {
+            self.lost_write = true;
+        }
+        // Whether a write without an answer has arrived, only a read can tell. A leader need not
+        // know: its next renewal conflicts if it has.
+        if failure == StoreFailure::Unavailable && self.leading().is_none() {
+            self.must_read = true;
+        }
+    }
+
+    fn give_up_overdue_request(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let timeout = self.config.timing.request_timeout();
+        if let Some(overdue) = self.in_flight.take_if(|in_flight| now.boot >= in_flight.sent_at + timeout) {
+            self.on_failure(now, &overdue.request, overdue.sent_at, StoreFailure::Unavailable, actions);
+        }
+    }
+
+    fn on_watched(&mut self, now: Now, seen: Observation, actions: &mut Vec<Action>) {
+        self.poll_at = None;
+        if self.known.as_ref().is_some_and(|known| known.has_overtaken_watch(&seen)) {
+            return;
+        }
+        self.quiet_until = BootTime::ZERO;
+        self.must_read = false;
+        self.lost_write = false;
+        self.observe(now, seen, actions);
+    }
+
+    fn observe(&mut self, now: Now, seen: Observation, actions: &mut Vec<Action>) {
+        if let Some(holder) = seen.holder()
+            && holder != self.config.identity
+            && self.holder() != Some(holder)
+        {
+            actions.push(Action::Tell(Notice::NewLeader(holder.to_owned())));
+        }
+        let loss = match seen.record() {
+            Some(record) => match record.holder.as_deref() {
+                Some(holder) if holder == self.config.identity => None,
+                Some(holder) => Some(LossReason::TakenBy(holder.to_owned())),
+                None => Some(LossReason::Cleared),
+            },
+            None => Some(LossReason::Deleted),
+        };
+        if let (State::Leading(leading), Some(reason)) = (&self.state, loss) {
+            actions.push(Action::Tell(match leading.releasing {
+                // Our own release, whose answer was lost; or somebody did the same for us.
+                true => Notice::Released(leading.term),
+                false => Notice::Lost(leading.term, reason),
+            }));
+            self.state = State::Standby;
+        }
+        self.tell_other_task(seen.record(), actions);
+        self.learn(now, seen);
+    }
+
+    fn learn(&mut self, now: Now, seen: Observation) {
+        let ElectionConfig { identity, timing, .. } = &self.config;
+        self.known = Some(Known::next(self.known.as_ref(), seen, now.boot, self.last_request, identity, timing));
+    }
+
+    fn tell_other_task(&mut self, record: Option<&LeaseRecord>, actions: &mut Vec<Action>) {
+        let other = record.and_then(|record| self.other_task(record)).map(str::to_owned);
+        if let Some(other) = &other
+            && !self.told_other_task
+        {
+            actions.push(Action::Tell(Notice::OtherTask(other.clone())));
+        }
+        self.told_other_task = other.is_some();
+    }
+
+    fn on_step_down(&mut self, now: Now, stay_out: StayOut) {
+        match stay_out {
+            StayOut::For(time) => self.out_until = Some(now.boot + time),
+            StayOut::Forever => self.withdraw_by = Some(now.boot + 2 * self.config.timing.request_timeout()),
+        }
+        match &mut self.state {
+            State::Leading(leading) => {
+                leading.releasing = true;
+                self.quiet_until = BootTime::ZERO;
+            }
+            // A write may yet turn out to have won the Lease; nothing else is worth waiting for.
+            State::Standby => {
+                let writes = matches!(self.in_flight, Some(InFlight { request: Request::Write { .. }, .. }));
+                if stay_out == StayOut::Forever && !writes && !self.lost_write {
+                    self.in_flight = None;
+                    self.must_read = false;
+                }
+            }
+        }
+    }
+
+    fn finish_withdrawing(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let Some(withdraw_by) = self.withdraw_by else { return };
+        if self.withdrawn || self.leading().is_some() {
+            return;
+        }
+        let nothing_left = self.in_flight.is_none() && self.next_request().is_none();
+        if nothing_left || now.boot >= withdraw_by {
+            self.withdrawn = true;
+            self.in_flight = None;
+            actions.push(Action::Withdrawn);
+        }
+    }
+
+    fn is_out(&self, now: BootTime) -> bool {
+        self.withdraw_by.is_some() || self.out_until.is_some_and(|until| now < until)
+    }
+
+    fn send_what_is_due(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if self.in_flight.is_some() || self.withdrawn {
+            return;
+        }
+        let Some((at, want)) = self.next_request() else { return };
+        if at > now.boot {
+            return;
+        }
+        let request = self.request(want, now.wall);
+        let id = RequestId(self.last_request.0 + 1);
+        self.last_request = id;
+        self.in_flight = Some(InFlight { id, request: request.clone(), sent_at: now.boot });
+        actions.push(Action::Send { id, request, timeout: self.config.timing.request_timeout() });
+    }
+
+    /// The retry period, lengthened by up to a fifth so that replicas do not keep step
+    /// (client-go's `JitterFactor` is 1.2).
+    fn jittered_retry(&mut self) -> Duration {
+        self.config.timing.retry_period().mul_f64(1.0 + 0.2 * self.rng.f64())
+    }
+}

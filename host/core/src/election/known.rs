@@ -1,0 +1,80 @@
+//! What was last seen of the Lease, and what follows from when it was seen.
+
+use std::time::Duration;
+
+use crate::{
+    lease::{Observation, Version},
+    time::BootTime,
+    timing::Timing,
+};
+
+use super::RequestId;
+
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) observation: Observation,
+    /// The newest version heard of. That of the observation, where it has one.
+    newest: Option<Version>,
+    /// The last request that had been sent when this was learned.
+    learned_after: RequestId,
+    /// Since when it says the same.
+    unchanged_since: BootTime,
+    /// For how long from then on somebody else may lead.
+    believed_for: Duration,
+}
+
+impl Known {
+    /// `seen`, after `before`.
+    pub(super) fn next(
+        before: Option<&Self>,
+        seen: Observation,
+        now: BootTime,
+        last_request: RequestId,
+        identity: &str,
+        timing: &Timing,
+    ) -> Self {
+        let unchanged_since = match before {
+            Some(before) if before.observation.record() == seen.record() => before.unchanged_since,
+            _ => now,
+        };
+        let believed_for = match seen.record() {
+            Some(record) => match record.holder.as_deref() {
+                // Ours means: a term of this very process that ended, or whose first answer was lost.
+                Some(holder) if holder != identity => timing.believed(record.duration),
+                _ => Duration::ZERO,
+            },
+            // That the Lease was deleted does not prove that its holder has stopped: it may have
+            // renewed right before, and not have heard of it yet.
+            None => before.map_or(Duration::ZERO, |before| before.believed_for),
+        };
+        let newest = seen.version().or(before.and_then(|before| before.newest));
+        Self { observation: seen, newest, learned_after: last_request, unchanged_since, believed_for }
+    }
+
+    /// From when on nobody else leads, as far as can be known.
+    pub(super) fn free_at(&self) -> BootTime {
+        self.unchanged_since + self.believed_for
+    }
+
+    /// There was this version, whatever became of it.
+    pub(super) fn hear_of(&mut self, version: Version) {
+        self.newest = self.newest.max(Some(version));
+    }
+
+    /// Something newer than `version` was heard of.
+    pub(super) fn is_newer_than(&self, version: Version) -> bool {
+        self.newest > Some(version)
+    }
+
+    /// A watch may lag behind: this is older than what is known, or the same. (A deletion without
+    /// a version is news; so is the version before it, if it then turns out to be there.)
+    pub(super) fn has_overtaken_watch(&self, seen: &Observation) -> bool {
+        seen.version().is_some_and(|version| self.is_newer_than(version) || self.observation.version() == Some(version))
+    }
+
+    /// The answer to `read` is older than what was learned since it was sent. One that was sent
+    /// after that is believed: the store may have been restored from a backup.
+    pub(super) fn has_overtaken_read(&self, read: RequestId, seen: &Observation) -> bool {
+        self.learned_after >= read && seen.version().is_some_and(|version| self.is_newer_than(version))
+    }
+}

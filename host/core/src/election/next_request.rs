@@ -1,0 +1,93 @@
+//! What is to be asked of the store next, and when.
+
+use crate::{
+    lease::{LeaseRecord, Observation},
+    time::{BootTime, WallTime},
+};
+
+use super::{Election, Leading, Request};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Want {
+    Read,
+    Acquire,
+    Renew,
+    Release,
+}
+
+impl Election {
+    /// The earliest time at which this replica may write itself as the holder.
+    fn may_take_at(&self) -> Option<BootTime> {
+        let known = self.known.as_ref()?;
+        if known.observation.record().is_some_and(|record| self.other_task(record).is_some()) {
+            return None;
+        }
+        Some(known.free_at().max(self.out_until.unwrap_or(BootTime::ZERO)))
+    }
+
+    /// What is to be asked next, and when, provided nothing is under way.
+    pub(super) fn next_request(&self) -> Option<(BootTime, Want)> {
+        let write = |at: BootTime, want| (at.max(self.contended_until.unwrap_or(BootTime::ZERO)), want);
+        let (at, want) = match self.leading() {
+            _ if self.must_read => (BootTime::ZERO, Want::Read),
+            Some(Leading { releasing: true, .. }) => write(BootTime::ZERO, Want::Release),
+            Some(leading) => write(leading.written_at + self.config.timing.renew_every(), Want::Renew),
+            None if self.withdraw_by.is_some() => match self.holder() == Some(&self.config.identity) {
+                true => write(BootTime::ZERO, Want::Release),
+                false => return None,
+            },
+            None => {
+                let take = self.may_take_at().map(|at| write(at, Want::Acquire));
+                let poll = self.poll_at.map(|at| (at, Want::Read));
+                [take, poll].into_iter().flatten().min_by_key(|(at, _)| *at)?
+            }
+        };
+        Some((at.max(self.quiet_until), want))
+    }
+
+    pub(super) fn request(&self, want: Want, wall: WallTime) -> Request {
+        let known = self.known.as_ref().map(|known| &known.observation);
+        let (based_on, previous) = match known {
+            Some(Observation::Present { version, record }) => (Some(*version), record.clone()),
+            Some(Observation::Missing { .. }) | None => (None, LeaseRecord::default()),
+        };
+        let mine = previous.holder.as_deref() == Some(&*self.config.identity);
+        let written = LeaseRecord {
+            holder: Some(self.config.identity.clone()),
+            duration: Some(self.config.timing.lease()),
+            task: Some(self.config.task.clone()),
+            renewed: Some(differing_from(previous.renewed, wall)),
+            ..previous.clone()
+        };
+        let record = match want {
+            Want::Read => return Request::Read,
+            Want::Acquire => LeaseRecord {
+                acquired: Some(wall),
+                token: None,
+                // As client-go counts: only a change of the holder, and not the first.
+                transitions: previous.transitions.saturating_add(u32::from(!mine && based_on.is_some())),
+                ..written
+            },
+            Want::Renew => LeaseRecord { token: self.leading().map(|leading| leading.term.token), ..written },
+            Want::Release => LeaseRecord { holder: None, ..written },
+        };
+        Request::Write { based_on, record }
+    }
+
+    pub(super) fn other_task<'a>(&self, record: &'a LeaseRecord) -> Option<&'a str> {
+        record.task.as_deref().filter(|task| !self.config.adopt && *task != self.config.task)
+    }
+}
+
+/// `wall`, or later, where the clock stands still or was set back a little: standbys tell a renewal
+/// by its differing from every one that they may have seen last. A clock that was set back further
+/// is followed, because other electors compare what was written with their own clocks.
+fn differing_from(previous: Option<WallTime>, wall: WallTime) -> WallTime {
+    const FOLLOWED_FROM_MICROS: i64 = 1_000_000;
+    match previous.map(|previous| previous.as_micros()) {
+        Some(previous) if (0..FOLLOWED_FROM_MICROS).contains(&previous.saturating_sub(wall.as_micros())) => {
+            WallTime::from_micros(previous.saturating_add(1))
+        }
+        _ => wall,
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests of the election, each a script: time, what happens, what is asked of the store.
+
+mod bench;
+mod properties;
+mod standby;
+mod step_down;
+mod term;

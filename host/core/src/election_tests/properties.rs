@@ -1,0 +1,288 @@
+//! What holds whatever happens, in whatever order.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::bench::{ME, boot, config, record};
+use crate::{
+    election::{Action, Election, Input, Leadership, Notice, Reply, Request, RequestId, StayOut},
+    lease::{LeaseRecord, Observation, Version},
+    ports::{StoreFailure, WatchEvent},
+    time::{BootTime, Now, WallTime},
+    timing::Timing,
+};
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Time passes, and nobody steps in between.
+    Sleep(u64),
+    /// Time passes up to the next deadline.
+    Deadline,
+    /// The request under way reaches the store.
+    Arrive,
+    /// What the store answered reaches the replica.
+    Answer,
+    /// The request fails before it reaches the store.
+    Fail(StoreFailure),
+    /// The watch tells of the newest state but this many.
+    Watch(usize),
+    WatchBreaks,
+    /// Somebody else writes.
+    Edit(Edit),
+    StepDown(StayOut),
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Hold(Option<&'static str>, Option<u64>),
+    Annotate,
+    Delete,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    use StoreFailure::{Conflict, Denied, Missing, Rejected, Unavailable};
+    let edit = prop_oneof![
+        (prop::sample::select(vec![Some("other"), Some("third"), None]), prop::option::of(1u64..1_000))
+            .prop_map(|(holder, duration_s)| Edit::Hold(holder, duration_s)),
+        Just(Edit::Annotate),
+        Just(Edit::Delete),
+    ];
+    prop_oneof![
+        3 => (0u64..4_000).prop_map(Op::Sleep),
+        1 => (4_000u64..400_000).prop_map(Op::Sleep),
+        6 => Just(Op::Deadline),
+        8 => Just(Op::Arrive),
+        8 => Just(Op::Answer),
+        1 => prop::sample::select(vec![Conflict, Denied, Missing, Rejected, Unavailable]).prop_map(Op::Fail),
+        4 => (0usize..4).prop_map(Op::Watch),
+        1 => Just(Op::WatchBreaks),
+        1 => edit.prop_map(Op::Edit),
+        1 => prop_oneof![
+            4 => (0u64..40).prop_map(|s| Op::StepDown(StayOut::For(Duration::from_secs(s)))),
+            1 => Just(Op::StepDown(StayOut::Forever)),
+        ],
+    ]
+}
+
+struct World {
+    election: Election,
+    timing: Timing,
+    now_ms: u64,
+    version: u64,
+    /// What the store has said, oldest first.
+    history: Vec<Observation>,
+    /// The request under way, when it was sent, and what the store answered if it has arrived.
+    under_way: Option<(RequestId, Request, BootTime, Option<Result<Reply, StoreFailure>>)>,
+    /// What was told last, and the newest version told.
+    told: Observation,
+    told_newest: Option<Version>,
+    /// When the last write was sent that was answered and made us the holder.
+    written_at: Option<BootTime>,
+    last_token: u64,
+    withdrawing: bool,
+    withdrawn: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        let timing = Timing::default();
+        let missing = Observation::Missing { deleted_at: None };
+        Self {
+            election: Election::new(config(timing), 7),
+            timing,
+            now_ms: 0,
+            version: 0,
+            history: vec![missing.clone()],
+            under_way: None,
+            told: missing,
+            told_newest: None,
+            written_at: None,
+            last_token: 0,
+            withdrawing: false,
+            withdrawn: false,
+        }
+    }
+
+    fn current(&self) -> Observation {
+        self.history.last().expect("never empty").clone()
+    }
+
+    fn put(&mut self, record: Option<LeaseRecord>) -> Version {
+        self.version += 1;
+        let version = Version(self.version);
+        self.history.push(match record {
+            Some(record) => Observation::Present { version, record },
+            None => Observation::Missing { deleted_at: Some(version) },
+        });
+        version
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Sleep(ms) => {
+                self.now_ms += ms;
+                self.step(Input::Tick);
+            }
+            Op::Deadline => {
+                if let Some(at) = self.election.next_deadline(boot(self.now_ms)) {
+                    self.now_ms = at.since(boot(0)).as_nanos().div_ceil(1_000_000).try_into().expect("small");
+                }
+                self.step(Input::Tick);
+            }
+            Op::Arrive => self.arrive(),
+            Op::Answer => {
+                if let Some((id, request, sent_at, Some(result))) = self.under_way.clone() {
+                    self.under_way = None;
+                    self.answer(id, &request, sent_at, result);
+                }
+            }
+            Op::Fail(failure) => {
+                if let Some((id, request, _, None)) = self.under_way.take_if(|(_, _, _, answer)| answer.is_none()) {
+                    if failure == StoreFailure::Missing && request != Request::Read {
+                        self.tell(&Observation::Missing { deleted_at: None });
+                    }
+                    self.step(Input::Answered(id, Err(failure)));
+                }
+            }
+            Op::Watch(back) => {
+                let at = self.history.len().saturating_sub(1 + back);
+                let seen = self.history[at].clone();
+                self.tell(&seen);
+                self.step(Input::Watched(WatchEvent::Seen(seen)));
+            }
+            Op::WatchBreaks => self.step(Input::Watched(WatchEvent::Broken)),
+            Op::Edit(Edit::Hold(holder, duration_s)) => {
+                let renewal = i64::try_from(self.version).expect("small");
+                let duration = duration_s.map(Duration::from_secs);
+                self.put(Some(LeaseRecord { duration, ..record(holder, renewal) }));
+            }
+            Op::Edit(Edit::Annotate) => {
+                let record = self.current().record().cloned();
+                if record.is_some() {
+                    self.put(record);
+                }
+            }
+            Op::Edit(Edit::Delete) => {
+                if self.current().record().is_some() {
+                    self.put(None);
+                }
+            }
+            Op::StepDown(stay_out) => {
+                self.withdrawing |= stay_out == StayOut::Forever;
+                self.step(Input::StepDown(stay_out));
+            }
+        }
+    }
+
+    fn arrive(&mut self) {
+        let Some((id, request, sent_at, None)) = self.under_way.clone() else { return };
+        let result = match &request {
+            Request::Read => Ok(Reply::Read(match self.current() {
+                Observation::Missing { .. } => Observation::Missing { deleted_at: None },
+                present @ Observation::Present { .. } => present,
+            })),
+            Request::Write { based_on, record } => match (based_on, self.current()) {
+                (None, Observation::Missing { .. }) => Ok(Reply::Written(self.put(Some(record.clone())))),
+                (Some(based_on), Observation::Present { version, .. }) if *based_on == version => {
+                    Ok(Reply::Written(self.put(Some(record.clone()))))
+                }
+                (Some(_), Observation::Missing { .. }) => Err(StoreFailure::Missing),
+                _ => Err(StoreFailure::Conflict),
+            },
+        };
+        self.under_way = Some((id, request, sent_at, Some(result)));
+    }
+
+    fn answer(&mut self, id: RequestId, request: &Request, sent_at: BootTime, result: Result<Reply, StoreFailure>) {
+        match (&result, request) {
+            (Ok(Reply::Read(seen)), _) => self.tell(&seen.clone()),
+            (Ok(Reply::Written(version)), Request::Write { record, .. }) => {
+                if record.holder.is_some() {
+                    self.written_at = Some(sent_at);
+                }
+                // After a deletion without a version it is open which came first: a read follows.
+                self.tell(&Observation::Present { version: *version, record: record.clone() });
+            }
+            (Err(StoreFailure::Missing), _) => self.tell(&Observation::Missing { deleted_at: None }),
+            _ => {}
+        }
+        self.step(Input::Answered(id, result));
+    }
+
+    fn tell(&mut self, seen: &Observation) {
+        if seen.version().is_some() && seen.version() < self.told_newest {
+            return;
+        }
+        self.told_newest = self.told_newest.max(seen.version());
+        self.told = seen.clone();
+    }
+
+    fn step(&mut self, input: Input) {
+        let now = Now { boot: boot(self.now_ms), wall: WallTime::from_micros(0) };
+        let mut sent = 0;
+        for action in self.election.step(now, input) {
+            match action {
+                Action::Send { id, request, timeout } => {
+                    sent += 1;
+                    assert_eq!(timeout, self.timing.request_timeout());
+                    if let Request::Write { based_on, .. } = &request {
+                        let last_told = match &self.told {
+                            Observation::Present { version, .. } => Some(*version),
+                            Observation::Missing { .. } => None,
+                        };
+                        assert_eq!(*based_on, last_told, "a write names the version last known");
+                    }
+                    if let Some((_, request, earlier, _)) = &self.under_way {
+                        // Who wants to be gone for good does not wait for what a read may tell.
+                        let dropped = self.withdrawing && *request == Request::Read;
+                        let given_up = now.boot >= *earlier + timeout;
+                        assert!(given_up || dropped, "the request before it is still under way");
+                    }
+                    self.under_way = Some((id, request, now.boot, None));
+                }
+                Action::Tell(Notice::Leading(term)) => {
+                    assert!(term.token > self.last_token, "{} after {}", term.token, self.last_token);
+                    self.last_token = term.token;
+                }
+                Action::Tell(_) => {}
+                Action::Withdrawn => {
+                    assert!(!self.withdrawn, "withdrawn twice");
+                    self.withdrawn = true;
+                }
+            }
+        }
+        assert!(sent <= 1, "at most one request is under way");
+        assert!(!self.withdrawn || sent == 0, "who has withdrawn asks nothing");
+        let next = self.election.next_deadline(now.boot);
+        assert!(next.is_none_or(|next| next > now.boot), "a deadline that is not ahead makes the caller spin");
+        if let Leadership::Leading { term, valid_until, certain } = self.election.leadership(now.boot) {
+            let written_at = self.written_at.expect("nobody leads without a write that was answered");
+            assert!(valid_until <= self.timing.valid_until(written_at), "the term is counted from the last write");
+            assert!(now.boot < valid_until);
+            assert_eq!(certain, now.boot < written_at + self.timing.renew_deadline());
+            assert_eq!(term.token, self.last_token, "every term was told");
+            assert_eq!(self.told.holder(), Some(ME), "nobody leads who knows better");
+            assert!(next.is_some_and(|next| next <= valid_until), "the end of the term is a deadline");
+        }
+        assert!(self.withdrawn || next.is_some() || self.asks_nothing_for_good_reason(), "nothing would ever happen");
+    }
+
+    /// A watch that works, and a Lease that this replica may not take.
+    fn asks_nothing_for_good_reason(&self) -> bool {
+        self.told.holder().is_some_and(|holder| holder != ME)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_invariants_hold_for_any_sequence_of_inputs(ops in prop::collection::vec(op(), 1..120)) {
+        let mut world = World::new();
+        world.step(Input::Tick);
+        for op in ops {
+            world.apply(op);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What a Lease says, in the terms of `coordination.k8s.io/v1`, and what was seen of it.
+
+use std::{fmt, time::Duration};
+
+use crate::time::WallTime;
+
+/// A store's version of a Lease: it grows with every write, and goes on growing when the Lease
+/// is deleted and made again.
+///
+/// Kubernetes: `metadata.resourceVersion`, documented as comparable since 1.35 (KEP-5504).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The part of a Lease that electors read and write.
+///
+/// Two equal records, seen one after the other, mean that the holder did not renew in between:
+/// every renewal changes `renewed`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseRecord {
+    /// `spec.holderIdentity`. `None` is free, and so is `""` in the API: stores make `None` of it.
+    pub holder: Option<String>,
+    /// `spec.leaseDurationSeconds`, as the holder wrote it; `None` where it is missing or not positive.
+    pub duration: Option<Duration>,
+    /// `spec.acquireTime`
+    pub acquired: Option<WallTime>,
+    /// `spec.renewTime`
+    pub renewed: Option<WallTime>,
+    /// `spec.leaseTransitions`. For people; restarts when the Lease is made again.
+    pub transitions: u32,
+    /// Annotation `leasehold.dev/task`: the one task this Lease is for.
+    pub task: Option<String>,
+    /// Annotation `leasehold.dev/token`: the fencing token of the holder's term, from its first
+    /// renewal on (the write that acquires cannot know its own version).
+    pub token: Option<u64>,
+}
+
+/// What was seen of a Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// It is there.
+    Present {
+        /// The version that the next write has to name.
+        version: Version,
+        /// What it says.
+        record: LeaseRecord,
+    },
+    /// It is not there.
+    Missing {
+        /// The version of the deletion, where a watch told it.
+        deleted_at: Option<Version>,
+    },
+}
+
+impl Observation {
+    /// Where in the Lease's history this stands, if that is known.
+    pub fn version(&self) -> Option<Version> {
+        match self {
+            Self::Present { version, .. } => Some(*version),
+            Self::Missing { deleted_at } => *deleted_at,
+        }
+    }
+
+    /// The record, if there is one.
+    pub fn record(&self) -> Option<&LeaseRecord> {
+        match self {
+            Self::Present { record, .. } => Some(record),
+            Self::Missing { .. } => None,
+        }
+    }
+
+    /// Who holds the Lease, if anybody.
+    pub fn holder(&self) -> Option<&str> {
+        self.record()?.holder.as_deref()
+    }
+}

@@ -1,0 +1,24 @@
+//! The pure core of Leasehold: what is decided, without a clock, without I/O.
+//!
+//! Time and events go in, actions come out (the shape is that of `quinn-proto`). In the direction
+//! the data flows:
+//!
+//! - [`lease`]: what a Lease says and what was seen of it, as a [`ports::LeaseStore`] tells it
+//! - [`timing`]: the durations, checked, and the margin that `valid_until` keeps
+//! - [`election`]: whether this replica leads, and what it asks of the store
+//! - [`task`]: whether the guest runs, is asked to stop, is ended
+//! - [`replica`]: both of them together, the one thing that the supervisor and the simulator drive
+//! - [`ports`]: what the outside has to offer
+
+pub mod election;
+pub mod lease;
+pub mod ports;
+pub mod replica;
+pub mod task;
+pub mod time;
+pub mod timing;
+
+#[cfg(test)]
+mod election_tests;
+#[cfg(test)]
+mod task_tests;

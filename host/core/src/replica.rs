@@ -1,0 +1,137 @@
+//! One replica of one task: the election and the task, wired together.
+//!
+//! ```text
+//! LeaseStore --Answered, Watched--> Election --Leadership--> Task --Start, AskToStop, End--> guest
+//!     ^                                | ^                   |  ^                              |
+//!     +--------------Send--------------+ +-----StepDown------+  +-------SteppedDown, Ended-----+
+//! ```
+//!
+//! The supervisor drives this with real time and real stores, the simulator with made-up ones;
+//! the order in which the two machines hear of things is decided here, and so is the same in both.
+
+use crate::{
+    election::{self, Election, ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
+    ports::{StoreFailure, WatchEvent},
+    task::{Command, Digest, GuestEvent, RunId, StopReason, Task, TaskConfig},
+    time::{BootTime, Now},
+};
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time has passed.
+    Tick,
+    /// A request was answered, or has failed.
+    Answered(RequestId, Result<Reply, StoreFailure>),
+    /// The watch told something.
+    Watched(WatchEvent),
+    /// This module is ready to be instantiated.
+    Module(Digest),
+    /// This run's guest did something.
+    Guest(RunId, GuestEvent),
+    /// The host was asked to end.
+    Shutdown,
+}
+
+/// What to do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send this to the store, drop the request before, give up after `timeout`.
+    Send {
+        /// To be given back with the answer.
+        id: RequestId,
+        /// What to ask.
+        request: Request,
+        /// How long to wait for the answer.
+        timeout: std::time::Duration,
+    },
+    /// Instantiate the module and call `on-start-leading`.
+    Start {
+        /// To be given back with its events.
+        run: RunId,
+        /// What to instantiate.
+        module: Digest,
+        /// The term it runs in.
+        term: Term,
+    },
+    /// Make `subscribe-stop` ready.
+    AskToStop(RunId, StopReason),
+    /// End the guest where it stands.
+    End(RunId, StopReason),
+    /// Tell people about the election.
+    Tell(Notice),
+    /// Tell people that the guest will be started again after this delay.
+    TellRestart(std::time::Duration),
+    /// No guest runs and the Lease is not held: the host may end.
+    Exit,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    election: Election,
+    task: Task,
+}
+
+impl Replica {
+    /// A replica that knows nothing and runs nothing. `seed` is for the jitter of retries.
+    pub fn new(election: ElectionConfig, task: TaskConfig, seed: u64) -> Self {
+        Self { election: Election::new(election, seed), task: Task::new(task) }
+    }
+
+    /// Takes in one input and returns what to do.
+    ///
+    /// The caller publishes [`Replica::leadership`] to the guest's gate *before* it acts.
+    pub fn step(&mut self, now: Now, input: Input) -> Vec<Action> {
+        use crate::{election::Input as ToElection, task::Input as ToTask};
+        let (to_election, to_task) = match input {
+            Input::Tick => (ToElection::Tick, ToTask::Tick),
+            Input::Answered(id, result) => (ToElection::Answered(id, result), ToTask::Tick),
+            Input::Watched(event) => (ToElection::Watched(event), ToTask::Tick),
+            Input::Module(digest) => (ToElection::Tick, ToTask::Module(digest)),
+            Input::Guest(run, event) => (ToElection::Tick, ToTask::Guest(run, event)),
+            Input::Shutdown => (ToElection::Tick, ToTask::Shutdown),
+        };
+        let mut actions = Vec::new();
+        self.step_election(now, to_election, &mut actions);
+        self.step_task(now, to_task, &mut actions);
+        actions
+    }
+
+    /// When [`Replica::step`] has to be called next if nothing else happens; after `now`.
+    pub fn next_deadline(&self, now: BootTime) -> Option<BootTime> {
+        [self.election.next_deadline(now), self.task.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether this replica leads at `now`.
+    pub fn leadership(&self, now: BootTime) -> Leadership {
+        self.election.leadership(now)
+    }
+
+    /// The run whose guest exists.
+    pub fn run(&self) -> Option<RunId> {
+        self.task.run()
+    }
+
+    fn step_election(&mut self, now: Now, input: election::Input, actions: &mut Vec<Action>) {
+        actions.extend(self.election.step(now, input).into_iter().map(|action| match action {
+            election::Action::Send { id, request, timeout } => Action::Send { id, request, timeout },
+            election::Action::Tell(notice) => Action::Tell(notice),
+            election::Action::Withdrawn => Action::Exit,
+        }));
+    }
+
+    fn step_task(&mut self, now: Now, input: crate::task::Input, actions: &mut Vec<Action>) {
+        let leadership = self.election.leadership(now.boot);
+        for command in self.task.step(now.boot, &leadership, input) {
+            match command {
+                Command::Start { run, module, term } => actions.push(Action::Start { run, module, term }),
+                Command::AskToStop(run, reason) => actions.push(Action::AskToStop(run, reason)),
+                Command::End(run, reason) => actions.push(Action::End(run, reason)),
+                Command::TellRestart(delay) => actions.push(Action::TellRestart(delay)),
+                // Nothing of the guest runs any more: the task's state says so, and is not asked again.
+                Command::StepDown(stay_out) => self.step_election(now, election::Input::StepDown(stay_out), actions),
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The command line, as it is typed.
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use clap::{Parser, Subcommand};
+use humantime::Duration;
+use leasehold_core::task::Digest;
+
+use crate::{
+    config::{EnvVar, Name, OnReturnArg, StoreChoice, parse_digest, parse_module},
+    log::LogFormat,
+};
+
+/// Runs WebAssembly components on one replica at a time: on the one that holds a Kubernetes Lease
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compete for a Lease, and run a component while holding it
+    ///
+    /// Start as many of these as you like, anywhere: one runs the component, the others stand by.
+    /// Ctrl-C or SIGTERM stops the component, then releases the Lease, then ends; a second one
+    /// ends at once.
+    #[command(after_help = "\
+Examples:
+  leasehold run task.wasm                              the Lease is named after the file
+  leasehold run task.wasm --lease nightly -n jobs      a Lease that was made beforehand
+  leasehold run task.wasm --lease-store file:/tmp/l    without a cluster
+  leasehold run --config host.yaml                     several tasks, one Lease each
+
+Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the module, 1 otherwise")]
+    Run(Box<RunArgs>),
+    /// Build a guest, run it under a Lease on this machine, and swap it whenever it is saved
+    ///
+    /// Start the same command in a second terminal: it stands by, and takes over when the first ends.
+    Dev(DevArgs),
+    /// Say what a component is, what it needs, and whether this host can run it
+    Check {
+        /// The component's file
+        #[arg(value_parser = parse_module)]
+        module: PathBuf,
+    },
+    /// Print the WIT package that this host speaks
+    Wit,
+}
+
+/// `leasehold run`
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The component's file; when it is replaced, the new one is swapped in
+    #[arg(value_parser = parse_module, required_unless_present = "config")]
+    pub module: Option<PathBuf>,
+    /// Several tasks, from a YAML file, instead of one by flags
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
+        "identity", "adopt", "digest", "guest_args", "env", "memory", "stop_grace", "on_return",
+    ])]
+    pub config: Option<PathBuf>,
+    /// The task's name, for logs and on the Lease [default: the Lease's name, else the file's]
+    #[arg(long)]
+    pub name: Option<Name>,
+    /// The Lease's name [default: the task's name]
+    #[arg(long, env = "LEASE_NAME")]
+    pub lease: Option<Name>,
+    /// The Lease's namespace [default: $NAMESPACE, $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// Where the Lease is kept: `kubernetes`, or `file:FOLDER` on this machine
+    #[arg(long, default_value = "kubernetes")]
+    pub lease_store: StoreChoice,
+    /// How long after the leader's last sign of life another takes over
+    #[arg(long, default_value = "15s")]
+    pub lease_duration: Duration,
+    /// How long after the last renewal the component is asked to stop
+    #[arg(long, default_value = "10s")]
+    pub renew_deadline: Duration,
+    /// How long until a failed renewal is tried again
+    #[arg(long, default_value = "2s")]
+    pub retry_period: Duration,
+    /// What this replica calls itself; a nonce is added [default: the host's name]
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+    /// Take the Lease even if it is marked as another task's
+    #[arg(long)]
+    pub adopt: bool,
+    /// Run only a module with this digest (sha256:...)
+    #[arg(long, value_parser = parse_digest)]
+    pub digest: Option<Digest>,
+    /// An argument for the component; may be repeated
+    #[arg(long = "arg", value_name = "ARG")]
+    pub guest_args: Vec<String>,
+    /// An environment variable for the component (NAME=VALUE); may be repeated
+    #[arg(long)]
+    pub env: Vec<EnvVar>,
+    /// The most memory the component may have
+    #[arg(long, default_value = "64Mi")]
+    pub memory: ByteSize,
+    /// How long the component may take to stop when it is asked to
+    #[arg(long, default_value = "5s")]
+    pub stop_grace: Duration,
+    /// What becomes of the Lease when `on-start-leading` returns ok
+    #[arg(long, value_enum, default_value_t)]
+    pub on_return: OnReturnArg,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// `leasehold dev`
+#[derive(Debug, clap::Args)]
+pub struct DevArgs {
+    /// A folder with a Cargo.toml that builds a component
+    pub folder: PathBuf,
+    /// How long after the leader's last sign of life another takes over
+    #[arg(long, default_value = "3s")]
+    pub lease_duration: Duration,
+    /// An environment variable for the component (NAME=VALUE); may be repeated
+    #[arg(long)]
+    pub env: Vec<EnvVar>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}

@@ -1,0 +1,13 @@
+//! `leasehold wit`
+
+use std::io::{self, Write};
+
+/// Prints the package's own files; what they need of WASI is in the folder `deps` beside them.
+///
+/// # Errors
+/// stdout is closed.
+pub fn wit() -> io::Result<()> {
+    let world = include_str!("../../../wit/world.wit");
+    let leadership = include_str!("../../../wit/leadership.wit");
+    write!(io::stdout(), "{world}\n{leadership}")
+}

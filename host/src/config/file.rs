@@ -1,0 +1,228 @@
+//! The config file: YAML, camelCase, the same task shape that a custom resource would carry.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use bytesize::ByteSize;
+use leasehold_core::{
+    task::{Digest, TaskConfig},
+    timing::Timing,
+};
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::{Config, ConfigError, Name, OnReturnArg, StoreChoice, TaskSpec, parse_digest, parse_module};
+use crate::{guest::runtime::GuestConfig, log::LogFormat};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    lease_store: Parsed<StoreChoice>,
+    #[serde(default)]
+    identity: Option<String>,
+    tasks: Vec<Spanned<Task>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Task {
+    name: Name,
+    module: Module,
+    #[serde(default)]
+    digest: Option<Pin>,
+    #[serde(default)]
+    lease: Option<Spanned<Lease>>,
+    #[serde(default)]
+    adopt: bool,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    on_return: OnReturnArg,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Lease {
+    name: Option<Name>,
+    namespace: Option<Name>,
+    duration: Option<Parsed<humantime::Duration>>,
+    renew_deadline: Option<Parsed<humantime::Duration>>,
+    retry_period: Option<Parsed<humantime::Duration>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Limits {
+    memory: Option<ByteSize>,
+    stop_grace: Option<Parsed<humantime::Duration>>,
+}
+
+/// Anything that is parsed from text, with the parser's own words for a mistake.
+#[derive(Clone, Debug, Default)]
+struct Parsed<T>(T);
+
+impl<'de, T> Deserialize<'de> for Parsed<T>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|error| serde::de::Error::custom(format!("{text:?}: {error}")))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Module(PathBuf);
+
+impl TryFrom<String> for Module {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_module(&text).map(Self)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Pin(Digest);
+
+impl TryFrom<String> for Pin {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_digest(&text).map(Self)
+    }
+}
+
+/// Parses a config file's text; `name` is the file's, for messages.
+///
+/// # Errors
+/// Names the file, the line, and what was expected.
+pub fn parse(name: &str, text: &str, log_format: LogFormat) -> Result<Config, ConfigError> {
+    let file: File = serde_saphyr::from_str(text).map_err(|error| ConfigError(format!("{name}: {error}")))?;
+    let mut tasks: Vec<TaskSpec> = Vec::new();
+    for task in file.tasks {
+        let line = task.referenced.line();
+        let task = task_spec(task.value)
+            .map_err(|(at, error)| ConfigError(format!("{name}: line {}: {error}", at.unwrap_or(line))))?;
+        let taken = |other: &TaskSpec| {
+            other.name == task.name || (&other.lease, &other.namespace) == (&task.lease, &task.namespace)
+        };
+        if let Some(other) = tasks.iter().find(|other| taken(other)) {
+            return Err(ConfigError(format!(
+                "{name}: line {line}: task {:?} has the name or the lease of task {:?}; each needs its own",
+                task.name.as_str(),
+                other.name.as_str()
+            )));
+        }
+        tasks.push(task);
+    }
+    if tasks.is_empty() {
+        return Err(ConfigError(format!("{name}: `tasks` is empty: name at least one")));
+    }
+    Ok(Config { store: file.lease_store.0, identity: file.identity, log_format, tasks })
+}
+
+fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
+    let lease_line = task.lease.as_ref().map(|lease| lease.referenced.line());
+    let Task { name, module, digest, lease, adopt, args, env, limits, on_return } = task;
+    let lease = lease.map(|lease| lease.value).unwrap_or_default();
+    let or = |given: Option<Parsed<humantime::Duration>>, default| given.map_or(default, |given| given.0.into());
+    let default = Timing::default();
+    let timing = Timing::new(
+        or(lease.duration, default.lease()),
+        or(lease.renew_deadline, default.renew_deadline()),
+        or(lease.retry_period, default.retry_period()),
+    )
+    .map_err(|error| (lease_line, format!("task {:?}: {error}", name.as_str())))?;
+    let policy = TaskConfig::default();
+    Ok(TaskSpec {
+        lease: lease.name.unwrap_or_else(|| name.clone()),
+        name,
+        module: module.0,
+        digest: digest.map(|digest| digest.0),
+        namespace: lease.namespace,
+        adopt,
+        timing,
+        policy: TaskConfig {
+            stop_grace: or(limits.stop_grace, policy.stop_grace),
+            on_return: on_return.into(),
+            ..policy
+        },
+        guest: GuestConfig { args, env, memory: limits.memory.unwrap_or(GuestConfig::MEMORY_DEFAULT) },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        parse("host.yaml", text, LogFormat::Text).expect_err("it has a mistake").to_string()
+    }
+
+    #[test]
+    fn a_whole_task_is_taken_as_written() {
+        let config = parse(
+            "host.yaml",
+            "leaseStore: file:/tmp/leases\n\
+             tasks:\n\
+             - name: nightly\n  module: nightly.wasm\n  \
+             lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s}\n  \
+             args: [--all]\n  env: {REGION: eu}\n  limits: {memory: 16Mi, stopGrace: 1s}\n  onReturn: release\n",
+            LogFormat::Text,
+        )
+        .expect("it is right");
+        let task = &config.tasks[0];
+        assert_eq!(config.store, StoreChoice::Folder("/tmp/leases".into()));
+        assert_eq!((task.lease.as_str(), task.name.as_str()), ("night", "nightly"));
+        assert_eq!(task.timing.lease(), Duration::from_secs(30));
+        assert_eq!(task.guest.memory, ByteSize::mib(16));
+        assert_eq!(task.policy.stop_grace, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_lease_is_named_after_its_task() {
+        let config = parse("host.yaml", "tasks: [{name: a, module: a.wasm}]", LogFormat::Text).expect("it is right");
+        assert_eq!(config.tasks[0].lease.as_str(), "a");
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_line() {
+        let message = refused("tasks:\n- name: a\n  module: a.wasm\n  replicas: 3\n");
+        assert!(
+            message.starts_with("host.yaml: ") && message.contains("replicas") && message.contains('4'),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_lease_not_longer_than_the_renew_deadline_is_told_with_its_line() {
+        let message = refused("tasks:\n- name: a\n  module: a.wasm\n  lease:\n    duration: 10s\n");
+        assert!(message.contains("line 5") || message.contains("line 4"), "{message}");
+        assert!(message.contains("longer than the renew deadline"), "{message}");
+    }
+
+    #[test]
+    fn two_tasks_do_not_share_a_name_or_a_lease() {
+        let message = refused("tasks:\n- {name: a, module: a.wasm}\n- {name: b, module: b.wasm, lease: {name: a}}\n");
+        assert!(message.contains("line 3") && message.contains("\"b\"") && message.contains("\"a\""), "{message}");
+    }
+
+    #[test]
+    fn values_that_do_not_parse_say_what_would() {
+        assert!(refused("tasks: [{name: A, module: a.wasm}]").contains("lower-case"));
+        assert!(refused("tasks: [{name: a, module: 'oci:r/a:1'}]").contains("path of a file"));
+        assert!(refused("tasks: [{name: a, module: a.wasm, digest: abc}]").contains("sha256:"));
+        assert!(refused("tasks: [{name: a, module: a.wasm, onReturn: maybe}]").contains("hold"));
+        assert!(refused("leaseStore: etcd\ntasks: []").contains("file:FOLDER"));
+        assert!(refused("tasks: []").contains("at least one"));
+    }
+}

@@ -1,0 +1,153 @@
+//! What a person asked for, parsed once into types that cannot be wrong. No I/O in here.
+
+mod file;
+mod values;
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use leasehold_core::{
+    task::{Digest, TaskConfig},
+    timing::Timing,
+};
+
+use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
+
+pub use file::parse as parse_file;
+pub use values::{EnvVar, Name, OnReturnArg, parse_digest};
+
+/// A host's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the Leases are kept.
+    pub store: StoreChoice,
+    /// Before the nonce in the identity; `None` takes the host's name.
+    pub identity: Option<String>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// At least one; names and Leases differ.
+    pub tasks: Vec<TaskSpec>,
+}
+
+/// One task.
+#[derive(Clone, Debug)]
+pub struct TaskSpec {
+    /// For logs, and on the Lease (one Lease, one task).
+    pub name: Name,
+    /// The component's file.
+    pub module: PathBuf,
+    /// Only a module with this digest is run.
+    pub digest: Option<Digest>,
+    /// `None` takes the host's own namespace.
+    pub namespace: Option<Name>,
+    /// The Lease's name.
+    pub lease: Name,
+    /// Take a Lease that is marked as another task's.
+    pub adopt: bool,
+    /// The election's durations.
+    pub timing: Timing,
+    /// When the guest is started again, and what becomes of the Lease.
+    pub policy: TaskConfig,
+    /// What the guest gets.
+    pub guest: GuestConfig,
+}
+
+/// Where Leases are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// The cluster this runs in, else the one the kubeconfig points at.
+    #[default]
+    Kubernetes,
+    /// A folder on this machine.
+    Folder(PathBuf),
+}
+
+impl FromStr for StoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "kubernetes" => Ok(Self::Kubernetes),
+            Some(("file", folder)) if !folder.is_empty() => Ok(Self::Folder(folder.into())),
+            _ => Err("expected `kubernetes` or `file:FOLDER`".into()),
+        }
+    }
+}
+
+/// A mistake in the flags or in the config file: exit code 2, before any lease is touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A module given as text: for now a path.
+pub(crate) fn parse_module(text: &str) -> Result<PathBuf, String> {
+    match text.split_once(':') {
+        Some((scheme @ ("configmap" | "oci" | "http" | "https"), _)) => Err(format!(
+            "modules cannot be fetched from `{scheme}:` yet: give the path of a file (a mounted ConfigMap is one)"
+        )),
+        _ if text.is_empty() => Err("the module's path is empty".into()),
+        _ => Ok(text.into()),
+    }
+}
+
+impl TryFrom<RunArgs> for Config {
+    type Error = ConfigError;
+
+    /// One task, from flags. (`--config` is read by the caller: see [`parse_file`].)
+    fn try_from(args: RunArgs) -> Result<Self, ConfigError> {
+        let RunArgs {
+            module,
+            config: _,
+            name,
+            lease,
+            namespace,
+            lease_store,
+            lease_duration,
+            renew_deadline,
+            retry_period,
+            identity,
+            adopt,
+            digest,
+            guest_args,
+            env,
+            memory,
+            stop_grace,
+            on_return,
+            log_format,
+        } = args;
+        let module = module.ok_or_else(|| ConfigError("give a module, or --config with a file of tasks".into()))?;
+        let timing = Timing::new(lease_duration.into(), renew_deadline.into(), retry_period.into())
+            .map_err(|error| ConfigError(format!("--lease-duration, --renew-deadline, --retry-period: {error}")))?;
+        let name = match name.or_else(|| lease.clone()) {
+            Some(name) => name,
+            None => {
+                let stem = module.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+                stem.parse().map_err(|error| {
+                    ConfigError(format!("no name can be made of the file's name ({error}): give one with --name"))
+                })?
+            }
+        };
+        let task = TaskSpec {
+            lease: lease.unwrap_or_else(|| name.clone()),
+            name,
+            module,
+            digest,
+            namespace,
+            adopt,
+            timing,
+            policy: TaskConfig { stop_grace: stop_grace.into(), on_return: on_return.into(), ..TaskConfig::default() },
+            guest: GuestConfig {
+                args: guest_args,
+                env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),
+                memory,
+            },
+        };
+        Ok(Self { store: lease_store, identity, log_format, tasks: vec![task] })
+    }
+}

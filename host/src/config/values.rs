@@ -1,0 +1,125 @@
+//! Single values, each checked where it is parsed.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use clap::ValueEnum;
+use leasehold_core::task::{Digest, OnReturn};
+use serde::Deserialize;
+
+/// A name that Kubernetes takes for an object: lower-case letters, digits, `-` and `.`, beginning
+/// and ending with a letter or digit, at most 253 (RFC 1123 subdomain). Safe in a file name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let label = |label: &str| {
+            let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            !label.is_empty() && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+        };
+        if text.len() <= 253 && text.split('.').all(label) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!(
+            "{text:?} is not a name for a Kubernetes object: use lower-case letters, digits, `-` and `.`, beginning and \
+             ending with a letter or digit"
+        ))
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// `NAME=VALUE`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvVar(pub String, pub String);
+
+impl FromStr for EnvVar {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok(Self(name.into(), value.into())),
+            _ => Err("expected NAME=VALUE".into()),
+        }
+    }
+}
+
+/// [`OnReturn`] as a person writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnReturnArg {
+    /// Keep the lease: the term's work is done
+    #[default]
+    Hold,
+    /// Release the lease, so that another replica has its turn
+    Release,
+    /// Run the task again after a second
+    Restart,
+}
+
+impl From<OnReturnArg> for OnReturn {
+    fn from(arg: OnReturnArg) -> Self {
+        match arg {
+            OnReturnArg::Hold => Self::Hold,
+            OnReturnArg::Release => Self::Release,
+            OnReturnArg::Restart => Self::Restart,
+        }
+    }
+}
+
+/// `sha256:` and 64 hexadecimal digits.
+///
+/// # Errors
+/// Says what a digest looks like.
+pub fn parse_digest(text: &str) -> Result<Digest, String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(Arc::from(text.to_ascii_lowercase()));
+    }
+    Err("expected sha256: and 64 hexadecimal digits, as `leasehold check` prints it".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_kubernetes_takes() {
+        for good in ["a", "nightly", "a-b.c-1", "0"] {
+            assert!(good.parse::<Name>().is_ok(), "{good}");
+        }
+        for bad in ["", "A", "-a", "a-", "a..b", "../a", "a/b", "a_b", &"a".repeat(254)] {
+            assert!(bad.parse::<Name>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_64_hexadecimal_digits_after_its_algorithm() {
+        assert!(parse_digest(&format!("sha256:{}", "0aF".repeat(22).split_at(64).0)).is_ok());
+        for bad in ["", "sha256:", "sha512:00", &"0".repeat(64), &format!("sha256:{}", "g".repeat(64))] {
+            assert!(parse_digest(bad).is_err(), "{bad}");
+        }
+    }
+}

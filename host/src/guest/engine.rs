@@ -1,0 +1,66 @@
+//! The one wasmtime [`Engine`], and the OS thread that moves its epoch.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use anyhow::Context;
+use leasehold_core::timing::EPOCH_TICK;
+use wasmtime::{Config, Engine};
+
+/// Moves the epoch every [`EPOCH_TICK`] until it is dropped.
+///
+/// A thread of its own and not a timer of the async runtime: where guests that compute hold
+/// every worker, a timer there would never fire (bytecodealliance/wasmtime 5056).
+#[derive(Debug)]
+pub struct EpochTicker {
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EpochTicker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(engine: &Engine) -> anyhow::Result<Self> {
+        let end = Arc::new(AtomicBool::new(false));
+        let (engine, ended) = (engine.clone(), end.clone());
+        let thread = thread::Builder::new()
+            .name("epoch-ticker".into())
+            .spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    thread::park_timeout(EPOCH_TICK);
+                    engine.increment_epoch();
+                }
+            })
+            .context("cannot start the epoch ticker's thread")?;
+        Ok(Self { end, thread: Some(thread) })
+    }
+}
+
+impl Drop for EpochTicker {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It cannot have panicked: it only sleeps and counts.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The engine that every module is compiled for. Compiled code depends on these settings.
+///
+/// # Errors
+/// The settings do not suit this machine.
+pub fn engine() -> anyhow::Result<Engine> {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    config.epoch_interruption(true);
+    Engine::new(&config).map_err(|error| anyhow::anyhow!("cannot set up wasmtime: {error:#}"))
+}

@@ -1,0 +1,147 @@
+//! `wasi:cli/stdout` and `stderr`: each line that the guest prints becomes a log line.
+//!
+//! Written within the host call itself, not by a task in the background as WASI's own streams do:
+//! what the gate let through has left, what it did not let through never leaves.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::{
+    cli::{IsTerminal, StdoutStream},
+    p2::{OutputStream, Pollable, StreamResult},
+};
+
+use crate::log::{Subject, say};
+
+/// A longer line is cut into pieces of this many bytes.
+const LINE_BYTES_MAX: usize = 8 * 1024;
+/// What a guest may write in one call.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// Which of the two a line came from.
+#[derive(Clone, Copy, Debug)]
+pub enum Stream {
+    /// `wasi:cli/stdout`
+    Stdout,
+    /// `wasi:cli/stderr`
+    Stderr,
+}
+
+/// One of a guest's two outputs.
+#[derive(Clone, Debug)]
+pub struct Output(Arc<Lines>);
+
+#[derive(Debug)]
+struct Lines {
+    subject: Subject,
+    token: u64,
+    stream: Stream,
+    /// The line that has no end yet.
+    begun: Mutex<Vec<u8>>,
+}
+
+impl Output {
+    /// An output of the guest that runs in the term with this token.
+    pub fn new(subject: Subject, token: u64, stream: Stream) -> Self {
+        Self(Arc::new(Lines { subject, token, stream, begun: Mutex::default() }))
+    }
+}
+
+impl Lines {
+    fn write(&self, bytes: &[u8]) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            begun.extend_from_slice(piece);
+            let ended = begun.last() == Some(&b'\n');
+            let mut rest = &begun[..begun.len() - usize::from(ended)];
+            while rest.len() > LINE_BYTES_MAX {
+                let (line, more) = rest.split_at(LINE_BYTES_MAX);
+                self.tell(line);
+                rest = more;
+            }
+            if ended {
+                self.tell(rest);
+                begun.clear();
+            } else {
+                let told = begun.len() - rest.len();
+                begun.drain(..told);
+            }
+        }
+    }
+
+    fn tell(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let stream = match self.stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        say!(info, self.subject, "guest-output", { token = self.token, stream = stream }; "{line}");
+    }
+}
+
+impl Drop for Lines {
+    /// A last line without an end is told when the guest is gone.
+    fn drop(&mut self) {
+        let begun = std::mem::take(self.begun.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if !begun.is_empty() {
+            self.tell(&begun);
+        }
+    }
+}
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.write(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES_MAX)
+    }
+}
+
+impl AsyncWrite for Output {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.write(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

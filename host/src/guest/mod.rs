@@ -1,0 +1,12 @@
+//! Running components: compile and check ahead, instantiate when the Lease is won, end in time.
+//!
+//! [`runtime`] is the way in; [`gate`] holds the promise that nothing runs and nothing leaves
+//! after the term's bound.
+
+pub mod engine;
+pub mod gate;
+pub mod imports;
+pub mod limits;
+pub mod module;
+pub mod runtime;
+mod state;

@@ -1,0 +1,251 @@
+//! Starts guests and ends them. The three layers of a stop (invariant 4):
+//!
+//! 1. soft: [`RunningGuest::ask_to_stop`] makes `subscribe-stop` ready;
+//! 2. epoch: [`RunningGuest::end`] closes the gate and bumps the epoch, so that a guest that
+//!    computes comes to its callback at once, which returns an error;
+//! 3. drop: the call's future and its store are dropped, which ends a guest that waits in a host
+//!    call. Only then is [`GuestEvent::Ended`] told. A store is never used again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytesize::ByteSize;
+use leasehold_core::{
+    task::{GuestEvent, Outcome, RunId, StopReason},
+    time::BootTime,
+};
+use tokio::sync::mpsc;
+use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline, component::Linker};
+use wasmtime_wasi::{ResourceTable, WasiCtxBuilder};
+use wasmtime_wasi_http::WasiHttpCtx;
+
+use super::{
+    engine::{self, EpochTicker},
+    gate::{Closed, Gate},
+    imports::{
+        self, Term,
+        http::NoHttp,
+        output::{Output, Stream},
+    },
+    limits::Limiter,
+    module::ReadyModule,
+    state::State,
+};
+use crate::log::Subject;
+
+/// What stays the same for all runs of one task.
+#[derive(Clone, Debug)]
+pub struct GuestConfig {
+    /// `wasi:cli/environment` arguments, without the program's name.
+    pub args: Vec<String>,
+    /// `wasi:cli/environment` variables. Nothing of the host's own.
+    pub env: BTreeMap<String, String>,
+    /// The bound of each linear memory.
+    pub memory: ByteSize,
+}
+
+impl GuestConfig {
+    /// Enough for a guest in any language, and little enough that filling it takes milliseconds:
+    /// one `memory.fill` cannot be interrupted.
+    pub const MEMORY_DEFAULT: ByteSize = ByteSize::mib(64);
+}
+
+/// The term a guest runs in.
+#[derive(Clone, Debug)]
+pub struct GuestTerm {
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub lease: String,
+    /// The fencing token.
+    pub token: u64,
+    /// When the term ends, as far as is known at the start.
+    pub valid_until: BootTime,
+}
+
+/// Where guests' events go. A run tells at most two: that it stepped down, and that it ended.
+#[derive(Clone, Debug)]
+pub struct RunEvents(mpsc::Sender<(RunId, GuestEvent)>);
+
+/// Runs that have told all they had to, but whose events are not taken yet.
+const EVENTS_MAX: usize = 16;
+
+impl RunEvents {
+    /// A queue, and its reading end.
+    pub fn channel() -> (Self, mpsc::Receiver<(RunId, GuestEvent)>) {
+        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn tell(&self, run: RunId, event: GuestEvent) {
+        // One task has one run at a time, and takes the events of one before it starts the next:
+        // the queue is full only if that is broken, and closed only if the task's loop is gone.
+        if let Err(error) = self.0.try_send((run, event)) {
+            tracing::error!(run = run.0, %error, "a guest's event found nobody to tell");
+        }
+    }
+}
+
+/// The engine, the linker, and the threads that guests run on.
+pub struct GuestRuntime {
+    engine: Engine,
+    linker: Linker<State>,
+    workers: tokio::runtime::Handle,
+    _ticker: EpochTicker,
+}
+
+impl GuestRuntime {
+    /// `workers` is the runtime on whose threads guests run. Nothing else that matters may run
+    /// there: a guest may hold a worker for an epoch tick at a time.
+    ///
+    /// # Errors
+    /// The engine's settings do not suit this machine, or it has no thread left.
+    pub fn new(workers: tokio::runtime::Handle) -> anyhow::Result<Self> {
+        let engine = engine::engine()?;
+        let linker =
+            imports::linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's functions: {error:#}"))?;
+        let ticker = EpochTicker::start(&engine)?;
+        Ok(Self { engine, linker, workers, _ticker: ticker })
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn linker(&self) -> &Linker<State> {
+        &self.linker
+    }
+
+    /// Instantiates `module` and calls `on-start-leading`, on the guests' threads. How it went is
+    /// told to `events`.
+    pub fn start(
+        &self,
+        run: RunId,
+        module: Arc<ReadyModule>,
+        config: &GuestConfig,
+        subject: &Subject,
+        term: GuestTerm,
+        events: RunEvents,
+    ) -> RunningGuest {
+        let gate = Arc::new(Gate::new(term.valid_until));
+        let store = self.store(run, config, subject, term, &gate, &events);
+        let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone() };
+        self.workers.spawn(async move {
+            // The call owns the store: when `guard` returns, both are dropped.
+            let outcome = match gate.guard(call(store, &module)).await {
+                Ok(outcome) => outcome,
+                Err(Closed(reason)) => Outcome::Ended(reason),
+            };
+            events.tell(run, GuestEvent::Ended(outcome));
+        });
+        guest
+    }
+
+    fn store(
+        &self,
+        run: RunId,
+        config: &GuestConfig,
+        subject: &Subject,
+        term: GuestTerm,
+        gate: &Arc<Gate>,
+        events: &RunEvents,
+    ) -> Store<State> {
+        let output = |stream| Output::new(subject.clone(), term.token, stream);
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(output(Stream::Stdout)).stderr(output(Stream::Stderr));
+        wasi.arg(&subject.task).args(&config.args);
+        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        for (name, value) in &config.env {
+            wasi.env(name, value);
+        }
+        let state = State {
+            run,
+            term: Term {
+                lease: term.lease,
+                namespace: term.namespace,
+                identity: subject.identity.to_string(),
+                token: term.token,
+            },
+            gate: gate.clone(),
+            events: events.clone(),
+            stepped_down: false,
+            limiter: Limiter::new(config.memory),
+            table: ResourceTable::new(),
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            http_hooks: NoHttp { subject: subject.clone() },
+        };
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|context: StoreContextMut<'_, State>| {
+            context.data().gate.check_until_next_tick()?;
+            // Give way, so that no guest keeps another, or its own drop, from a worker.
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.call_hook(|context: StoreContextMut<'_, State>, _: CallHook| Ok(context.data().gate.check()?));
+        store
+    }
+}
+
+async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
+    let task = match module.pre.instantiate_async(&mut store).await {
+        Ok(task) => task,
+        Err(error) => return outcome_of(&error, &store, Outcome::NotStarted),
+    };
+    let term = store.data().term.clone();
+    match task.call_on_start_leading(&mut store, &term).await {
+        Ok(Ok(())) => Outcome::Returned,
+        Ok(Err(error)) => match store.data().limiter.exceeded_memory() {
+            Some(limit) => Outcome::OutOfMemory(format!("{error} (its memory is limited to {limit})")),
+            None => Outcome::Error(error),
+        },
+        Err(error) => outcome_of(&error, &store, Outcome::Trap),
+    }
+}
+
+fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(String) -> Outcome) -> Outcome {
+    if let Some(Closed(reason)) = error.downcast_ref::<Closed>() {
+        return Outcome::Ended(*reason);
+    }
+    // A trap says what it is at the root; wasmtime puts the backtrace in front of it.
+    let message = match error.downcast_ref::<Trap>() {
+        Some(trap) => format!("{trap}\n{error}"),
+        None => format!("{error:#}"),
+    };
+    match store.data().limiter.exceeded_memory() {
+        Some(limit) => Outcome::OutOfMemory(format!("{message}\n(its memory is limited to {limit})")),
+        None => otherwise(message),
+    }
+}
+
+/// A guest that was started. Dropping this ends it.
+#[derive(Debug)]
+pub struct RunningGuest {
+    gate: Arc<Gate>,
+    engine: Engine,
+}
+
+impl RunningGuest {
+    /// Whether it may run, and until when.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Asks it to end by itself.
+    pub fn ask_to_stop(&self, reason: StopReason) {
+        self.gate.ask_to_stop(reason);
+    }
+
+    /// Ends it where it stands. It is gone when [`GuestEvent::Ended`] is told.
+    pub fn end(&self, reason: StopReason) {
+        self.gate.close(reason);
+        // Other guests come to their callbacks as well; theirs find their own gates open.
+        self.engine.increment_epoch();
+    }
+}
+
+impl Drop for RunningGuest {
+    fn drop(&mut self) {
+        self.end(StopReason::Shutdown);
+    }
+}

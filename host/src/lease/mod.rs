@@ -1,0 +1,10 @@
+//! Where Leases are kept: in Kubernetes, or in a folder of files.
+
+pub mod access;
+pub mod file;
+pub mod kubernetes;
+
+/// The annotation that names the one task a Lease is for.
+pub const TASK_ANNOTATION: &str = "leasehold.dev/task";
+/// The annotation that carries the fencing token of the holder's term.
+pub const TOKEN_ANNOTATION: &str = "leasehold.dev/token";

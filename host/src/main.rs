@@ -1,0 +1,29 @@
+//! The command `leasehold`: parse, run, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use leasehold::{
+    args::{Args, Command},
+    commands,
+    config::ConfigError,
+    supervisor::modules::Rejected,
+};
+
+/// A mistake in the call, the config or the module.
+const EXIT_MISTAKE: u8 = 2;
+/// Anything else that kept the host from doing its work.
+const EXIT_FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Run(args) => commands::run(*args),
+        Command::Dev(args) => commands::dev(args),
+        Command::Check { module } => commands::check(&module),
+        Command::Wit => commands::wit().map_err(Into::into),
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error:#}");
+    let mistake = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<Rejected>());
+    ExitCode::from(if mistake { EXIT_MISTAKE } else { EXIT_FAILED })
+}

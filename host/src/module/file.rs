@@ -1,0 +1,118 @@
+//! A module in a file, replaced in any way: written in place, renamed over, removed and made
+//! again, or by the kubelet's swap of a mounted ConfigMap's `..data` symlink.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use notify::{RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+use super::MODULE_BYTES_MAX;
+
+/// A file is read when it has been left alone for this long: a writer may need several steps.
+pub(super) const SETTLE: Duration = Duration::from_millis(100);
+
+/// Why a module's bytes cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It has more than [`MODULE_BYTES_MAX`].
+    #[error("{} has {size}, and more than {MODULE_BYTES_MAX} is not taken for a task", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size: ByteSize,
+    },
+    /// The guest's sources do not build.
+    #[error("the build failed: cargo's own words are above")]
+    Build,
+}
+
+/// The file's bytes.
+///
+/// # Errors
+/// It cannot be read, or is larger than any task.
+pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let failed = |error| ReadError::Io { path: path.to_owned(), error };
+    let file = File::open(path).map_err(failed)?;
+    let size = ByteSize(file.metadata().map_err(failed)?.len());
+    if size > MODULE_BYTES_MAX {
+        return Err(ReadError::TooLarge { path: path.to_owned(), size });
+    }
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    file.take(MODULE_BYTES_MAX.as_u64()).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// The file's bytes again, whenever something about it may have changed.
+///
+/// # Errors
+/// The system does not tell of changes in the file's folder.
+pub fn changes(path: PathBuf) -> notify::Result<BoxStream<'static, Result<Vec<u8>, ReadError>>> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let changed = Changed::watch(&folder, RecursiveMode::NonRecursive, |_| true)?;
+    let contents = stream::unfold((changed, path), |(mut changed, path)| async move {
+        changed.settled().await?;
+        Some((read(&path), (changed, path)))
+    });
+    Ok(contents.boxed())
+}
+
+/// Tells that something in a folder changed.
+pub(super) struct Changed {
+    events: mpsc::Receiver<()>,
+    _watcher: notify::RecommendedWatcher,
+}
+
+impl Changed {
+    /// Only paths that `concerns` takes count.
+    pub(super) fn watch(
+        folder: &Path,
+        mode: RecursiveMode,
+        concerns: impl Fn(&Path) -> bool + Send + 'static,
+    ) -> notify::Result<Self> {
+        let (tell, events) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // An error (an overflow, say) may stand for a change. Being read is none.
+            let counts = match &event {
+                Ok(event) if event.kind.is_access() => false,
+                Ok(event) => event.paths.is_empty() || event.paths.iter().any(|path| concerns(path)),
+                Err(_) => true,
+            };
+            if counts {
+                // Full means that a change is already waiting to be seen.
+                let _ = tell.try_send(());
+            }
+        })?;
+        watcher.watch(folder, mode)?;
+        Ok(Self { events, _watcher: watcher })
+    }
+
+    /// Waits for a change, and then until nothing has changed for a moment.
+    pub(super) async fn settled(&mut self) -> Option<()> {
+        self.events.recv().await?;
+        while let Ok(event) = tokio::time::timeout(SETTLE, self.events.recv()).await {
+            event?;
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,333 @@
+//! Drives one task's [`Replica`] with real time, a real store and real guests: one loop a task,
+//! on the control thread, where no guest ever runs (invariant 2).
+//!
+//! The loop decides nothing. It hands each event to the core, publishes the term's bound to the
+//! guest's gate, and does what the core says.
+
+pub mod modules;
+
+use std::{future::pending, sync::Arc, time::Instant};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
+use leasehold_core::{
+    election::{ElectionConfig, Leadership, LossReason, Notice, Reply, Request, RequestId, Term},
+    ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
+    replica::{Action, Input, Replica},
+    task::{Digest, GuestEvent, Outcome, RunId, StopReason, TaskConfig},
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    clock,
+    guest::{
+        module::ReadyModule,
+        runtime::{GuestConfig, GuestRuntime, GuestTerm, RunEvents, RunningGuest},
+    },
+    log::{Subject, say},
+};
+
+/// One task, and what it is run with.
+pub struct Supervised<S> {
+    /// Where its Lease is.
+    pub store: S,
+    /// What its guests run on.
+    pub guests: Arc<GuestRuntime>,
+    /// Whom log lines are about.
+    pub subject: Subject,
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub lease: String,
+    /// The election's rules.
+    pub election: ElectionConfig,
+    /// The task's rules.
+    pub policy: TaskConfig,
+    /// What its guests get.
+    pub guest: GuestConfig,
+    /// The module to run, and each that replaces it.
+    pub modules: watch::Receiver<Arc<ReadyModule>>,
+    /// Becomes true when the host was asked to end.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Competes for the Lease, and runs the guest while it is held, until the host is asked to end
+/// and the guest has ended and the Lease is released.
+///
+/// # Cancel safety
+/// Dropping it ends the guest where it stands and leaves the Lease to run out.
+pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
+    let replica = Replica::new(task.election.clone(), task.policy.clone(), fastrand::u64(..));
+    let (events, guest_events) = RunEvents::channel();
+    let watch = task.store.watch();
+    let store = Arc::new(task.store);
+    let supervisor = Supervisor {
+        replica,
+        store,
+        guests: task.guests,
+        subject: task.subject,
+        namespace: task.namespace,
+        lease: task.lease,
+        config: task.guest,
+        events,
+        module: None,
+        guest: None,
+        last_digest: None,
+        request: None,
+        request_error: None,
+    };
+    supervisor.run(watch, guest_events, task.modules, task.shutdown).await;
+}
+
+/// A store's answer.
+type Answer = (RequestId, Result<Reply, StoreError>);
+
+struct Supervisor<S> {
+    replica: Replica,
+    store: Arc<S>,
+    guests: Arc<GuestRuntime>,
+    subject: Subject,
+    namespace: String,
+    lease: String,
+    config: GuestConfig,
+    events: RunEvents,
+    module: Option<Arc<ReadyModule>>,
+    guest: Option<Guest>,
+    last_digest: Option<Digest>,
+    /// Dropped, and with it its connection, when the core gives up on it or sends another.
+    request: Option<BoxFuture<'static, Answer>>,
+    request_error: Option<StoreError>,
+}
+
+/// The guest that exists.
+struct Guest {
+    run: RunId,
+    term: Term,
+    running: RunningGuest,
+    /// When it was first asked, or made, to end.
+    stopping_since: Option<Instant>,
+}
+
+impl<S: LeaseStore> Supervisor<S> {
+    async fn run(
+        mut self,
+        mut watch: futures_util::stream::BoxStream<'static, WatchUpdate>,
+        mut guest_events: mpsc::Receiver<(RunId, GuestEvent)>,
+        mut modules: watch::Receiver<Arc<ReadyModule>>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
+        say!(info, self.subject, "candidate"; "competing for the lease");
+        modules.mark_changed();
+        let mut next = Input::Tick;
+        loop {
+            if self.step(next).is_break() {
+                return;
+            }
+            let deadline = self.replica.next_deadline(clock::boot());
+            let timer = async {
+                match deadline {
+                    Some(deadline) => clock::sleep_towards(deadline).await,
+                    None => pending().await,
+                }
+            };
+            let answer = async {
+                match &mut self.request {
+                    Some(request) => request.await,
+                    None => pending().await,
+                }
+            };
+            next = tokio::select! {
+                biased;
+                (id, result) = answer => self.answered(id, result),
+                update = watch.next() => self.watched(update),
+                Some((run, event)) = guest_events.recv() => self.guest_event(run, event),
+                Ok(()) = shutdown.changed() => Input::Shutdown,
+                Ok(()) = modules.changed() => {
+                    let module = modules.borrow_and_update().clone();
+                    let digest = module.digest.clone();
+                    self.module = Some(module);
+                    Input::Module(digest)
+                }
+                () = timer => Input::Tick,
+            };
+        }
+    }
+
+    /// One step of the core, and what it says to do.
+    fn step(&mut self, input: Input) -> std::ops::ControlFlow<()> {
+        let now = clock::now();
+        let actions = self.replica.step(now, input);
+        // First the bound: whatever follows, a guest of a lost term is ended, one of a renewed term goes on.
+        let leadership = self.replica.leadership(now.boot);
+        if let Some(guest) = &self.guest {
+            match leadership {
+                Leadership::Leading { term, valid_until, .. } if term == guest.term => {
+                    guest.running.gate().extend(valid_until);
+                }
+                _ => guest.running.end(StopReason::LeadershipLost),
+            }
+        }
+        for action in actions {
+            match action {
+                Action::Send { id, request, timeout: _ } => self.request = Some(self.send(id, request)),
+                Action::Start { run, module, term } => self.start(run, &module, term),
+                Action::AskToStop(run, reason) => self.ask_to_stop(run, reason),
+                Action::End(run, reason) => self.end(run, reason),
+                Action::Tell(notice) => self.tell(notice),
+                Action::TellRestart(delay) => {
+                    say!(info, self.subject, "restart-delayed"; "the component is started again in {delay:?}");
+                }
+                Action::Exit => return std::ops::ControlFlow::Break(()),
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    /// The answer as a future. The core gives up on it by itself, whatever the store does.
+    fn send(&self, id: RequestId, request: Request) -> BoxFuture<'static, Answer> {
+        let store = self.store.clone();
+        async move {
+            let result = match request {
+                Request::Read => store.read().await.map(Reply::Read),
+                Request::Write { based_on, record } => store.write(based_on, &record).await.map(Reply::Written),
+            };
+            (id, result)
+        }
+        .boxed()
+    }
+
+    fn answered(&mut self, id: RequestId, result: Result<Reply, StoreError>) -> Input {
+        self.request = None;
+        let result = result.map_err(|error| {
+            let failure = error.failure;
+            self.request_error = Some(error);
+            failure
+        });
+        Input::Answered(id, result)
+    }
+
+    fn watched(&self, update: Option<WatchUpdate>) -> Input {
+        match update {
+            Some(WatchUpdate::Seen(seen)) => Input::Watched(WatchEvent::Seen(seen)),
+            Some(WatchUpdate::Broken(error)) => {
+                say!(warn, self.subject, "watch-broken"; "{}", Chain(&error));
+                Input::Watched(WatchEvent::Broken)
+            }
+            // A store's watch never ends; if one does, reads take its place.
+            None => Input::Watched(WatchEvent::Broken),
+        }
+    }
+
+    fn start(&mut self, run: RunId, digest: &Digest, term: Term) {
+        let now = clock::boot();
+        let Leadership::Leading { valid_until, .. } = self.replica.leadership(now) else {
+            // The core said so an instant ago; the guest's gate would be closed at once anyway.
+            return self.tell_unstarted(run, "the term ended before the component was started");
+        };
+        let Some(module) = self.module.clone().filter(|module| module.digest == *digest) else {
+            return self.tell_unstarted(run, "its module is not at hand");
+        };
+        if self.last_digest.as_ref().is_some_and(|last| last != digest) {
+            say!(info, self.subject, "module-swapped", { token = term.token, digest = &**digest }; "the new module takes over");
+        }
+        self.last_digest = Some(digest.clone());
+        say!(info, self.subject, "guest-started", { token = term.token, digest = &**digest }; "the component starts");
+        let guest_term =
+            GuestTerm { namespace: self.namespace.clone(), lease: self.lease.clone(), token: term.token, valid_until };
+        let events = self.events.clone();
+        let running = self.guests.start(run, module, &self.config, &self.subject, guest_term, events);
+        self.guest = Some(Guest { run, term, running, stopping_since: None });
+    }
+
+    fn tell_unstarted(&self, run: RunId, why: &str) {
+        self.events.tell(run, GuestEvent::Ended(Outcome::NotStarted(why.into())));
+    }
+
+    fn ask_to_stop(&mut self, run: RunId, reason: StopReason) {
+        if let Some(guest) = self.guest.as_mut().filter(|guest| guest.run == run) {
+            guest.stopping_since.get_or_insert_with(Instant::now);
+            say!(info, self.subject, "stop-requested", { token = guest.term.token, reason = %reason };
+                "the component is asked to stop");
+            guest.running.ask_to_stop(reason);
+        }
+    }
+
+    fn end(&mut self, run: RunId, reason: StopReason) {
+        if let Some(guest) = self.guest.as_mut().filter(|guest| guest.run == run) {
+            guest.stopping_since.get_or_insert_with(Instant::now);
+            guest.running.end(reason);
+        }
+    }
+
+    fn guest_event(&mut self, run: RunId, event: GuestEvent) -> Input {
+        if let GuestEvent::Ended(outcome) = &event
+            && let Some(guest) = self.guest.take_if(|guest| guest.run == run)
+        {
+            self.tell_stopped(&guest, outcome);
+        }
+        Input::Guest(run, event)
+    }
+
+    fn tell_stopped(&self, guest: &Guest, outcome: &Outcome) {
+        let asked = guest.running.gate().stop_requested();
+        let reason = match outcome {
+            Outcome::Ended(reason) => Some(asked.unwrap_or(*reason)),
+            _ => asked,
+        };
+        let reason = reason.map(|reason| reason.to_string());
+        let took_ms = guest.stopping_since.map(|since| since.elapsed().as_secs_f64() * 1e3);
+        let (token, name) = (guest.term.token, outcome.name());
+        match outcome.detail() {
+            None => {
+                say!(info, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has stopped")
+            }
+            Some(detail) => {
+                say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has failed: {detail}")
+            }
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        let subject = &self.subject;
+        match notice {
+            Notice::Leading(term) => say!(info, subject, "leading", { token = term.token }; "this replica leads"),
+            Notice::Released(term) => say!(info, subject, "released", { token = term.token }; "the lease is released"),
+            Notice::NewLeader(leader) => say!(info, subject, "new-leader", { leader = leader }; "standing by"),
+            Notice::Lost(term, reason) => {
+                let reason = match reason {
+                    LossReason::Expired => "it was not renewed in time".to_owned(),
+                    LossReason::TakenBy(holder) => format!("{holder} holds it"),
+                    LossReason::Cleared => "its holder was emptied".to_owned(),
+                    LossReason::Deleted => "it was deleted".to_owned(),
+                };
+                say!(warn, subject, "lost", { token = term.token }; "the lease is lost: {reason}");
+            }
+            Notice::OtherTask(other) => say!(error, subject, "other-task", { other = other };
+                "not competing: the lease is marked as another task's; give this task its own lease, or --adopt"),
+            Notice::RequestFailed(what, failure) => {
+                let error = self.request_error.take().filter(|error| error.failure == failure);
+                if failure == StoreFailure::Unavailable && self.request.take().is_some() {
+                    say!(warn, subject, "request-failed"; "could not {what}: no answer in time");
+                } else if let Some(error) = error {
+                    say!(warn, subject, "request-failed"; "could not {what}: {}", Chain(&error));
+                } else {
+                    say!(warn, subject, "request-failed"; "could not {what}: {failure:?}");
+                }
+            }
+        }
+    }
+}
+
+/// An error with all its causes in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

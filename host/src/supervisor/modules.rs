@@ -1,0 +1,101 @@
+//! Keeps a task's module ready: every change of its bytes is compiled, linked and checked beside
+//! the running one. A bad module is told of, and changes nothing else (invariant 10).
+
+use std::sync::Arc;
+
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt;
+use leasehold_core::task::Digest;
+use tokio::sync::watch;
+
+use crate::{
+    guest::{
+        module::{ModuleError, ReadyModule, digest},
+        runtime::GuestRuntime,
+    },
+    log::{Subject, say},
+    module::file::ReadError,
+};
+
+/// Why a module is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// Its bytes cannot be had.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It cannot be a task.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// It is not the pinned one.
+    #[error("its digest is {found}, but the task is pinned to {pinned}")]
+    Pinned {
+        /// Of the bytes.
+        found: Digest,
+        /// Of the config.
+        pinned: Digest,
+    },
+}
+
+/// Compiles, links and checks `bytes`. Blocks for as long as that takes.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn prepare(guests: &GuestRuntime, bytes: &[u8], pinned: Option<&Digest>) -> Result<ReadyModule, Rejected> {
+    if let Some(pinned) = pinned {
+        let found = digest(bytes);
+        if found != *pinned {
+            return Err(Rejected::Pinned { found, pinned: pinned.clone() });
+        }
+    }
+    Ok(guests.prepare(bytes)?)
+}
+
+/// Makes each change ready and hands it to `current`, until there are no more changes.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub async fn keep_ready(
+    guests: Arc<GuestRuntime>,
+    subject: Subject,
+    pinned: Option<Digest>,
+    mut changes: BoxStream<'static, Result<Vec<u8>, ReadError>>,
+    current: watch::Sender<Arc<ReadyModule>>,
+) {
+    let mut last_rejected = None;
+    while let Some(change) = changes.next().await {
+        let found = change.as_ref().ok().map(|bytes| digest(bytes));
+        if found.as_ref() == Some(&current.borrow().digest) {
+            last_rejected = None;
+            continue;
+        }
+        let (runtime, pin) = (guests.clone(), pinned.clone());
+        let prepared = tokio::task::spawn_blocking(move || {
+            change.map_err(Rejected::from).and_then(|bytes| prepare(&runtime, &bytes, pin.as_ref()))
+        });
+        match prepared.await {
+            Ok(Ok(module)) => {
+                last_rejected = None;
+                tell_loaded(&subject, &module);
+                current.send_replace(Arc::new(module));
+            }
+            Ok(Err(rejected)) => {
+                // A folder tells of many changes; the same bytes are told of once.
+                let what = found.as_deref().map_or_else(|| rejected.to_string(), str::to_owned);
+                if last_rejected.as_ref() != Some(&what) {
+                    say!(error, subject, "module-rejected", { digest = found.as_deref() };
+                        "the new module is not taken, the one before stays: {rejected}");
+                }
+                last_rejected = Some(what);
+            }
+            Err(panicked) => say!(error, subject, "module-rejected", { digest = found.as_deref() };
+                "compiling the new module failed: {panicked}"),
+        }
+    }
+}
+
+/// Tells that a module is ready.
+pub fn tell_loaded(subject: &Subject, module: &ReadyModule) {
+    let compile_ms = u64::try_from(module.compile_time.as_millis()).unwrap_or(u64::MAX);
+    say!(info, subject, "module-loaded", { digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms };
+        "the module is ready");
+}

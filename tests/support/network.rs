@@ -1,0 +1,114 @@
+//! A TCP relay on loopback, between a host and the API server, that can be told to be a bad network.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// How the network is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// What the server sends is held back this long.
+    pub answers_late: Duration,
+    /// Nothing gets through in either direction; connections stay open, and new ones are accepted.
+    pub silent: bool,
+}
+
+/// Relays connections to one server until it is dropped.
+pub struct Network {
+    address: SocketAddr,
+    weather: watch::Sender<Weather>,
+    bytes_up: Arc<AtomicU64>,
+    accepting: JoinHandle<()>,
+}
+
+impl Network {
+    /// Listens on a free port of loopback.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn to(server: SocketAddr) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("no free port")?;
+        let address = listener.local_addr()?;
+        let (weather, fine) = watch::channel(Weather::default());
+        let bytes_up = Arc::new(AtomicU64::new(0));
+        let counted = bytes_up.clone();
+        let accepting = tokio::spawn(async move {
+            let mut relays = tokio::task::JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                relays.spawn(relay(client, server, fine.clone(), counted.clone()));
+            }
+        });
+        Ok(Self { address, weather, bytes_up, accepting })
+    }
+
+    /// Where to connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on, for connections that are open as well.
+    pub fn set(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+
+    /// How many bytes clients have sent through so far.
+    pub fn bytes_up(&self) -> u64 {
+        self.bytes_up.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // With the task go the relays it owns, and their connections.
+        self.accepting.abort();
+    }
+}
+
+async fn relay(client: TcpStream, server: SocketAddr, weather: watch::Receiver<Weather>, up: Arc<AtomicU64>) {
+    // A server that is down is a connection that closes, as it would be without the relay.
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    tokio::join!(
+        pump(client_read, server_write, weather.clone(), |_| Duration::ZERO, Some(up)),
+        pump(server_read, client_write, weather, |weather| weather.answers_late, None),
+    );
+}
+
+async fn pump(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    mut weather: watch::Receiver<Weather>,
+    delay: impl Fn(&Weather) -> Duration,
+    count: Option<Arc<AtomicU64>>,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let delay = delay(&weather.borrow());
+        tokio::time::sleep(delay).await;
+        if weather.wait_for(|weather| !weather.silent).await.is_err() {
+            return;
+        }
+        if let Some(count) = &count {
+            count.fetch_add(read as u64, Ordering::Relaxed);
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+    // The other side reads the end of the stream; if it is gone itself, there is nobody to tell.
+    let _ = to.shutdown().await;
+}
