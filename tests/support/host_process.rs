@@ -28,6 +28,14 @@ pub struct Event {
 }
 
 impl Event {
+    /// From a line of JSON.
+    pub fn parse(line: &[u8]) -> serde_json::Result<Self> {
+        let line: Value = serde_json::from_slice(line)?;
+        let at = line["timestamp"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let at_micros = at.map_or(0, |time| time.as_microsecond());
+        Ok(Self { line, at_micros })
+    }
+
     /// The line's `event`.
     pub fn name(&self) -> &str {
         self.line["event"].as_str().unwrap_or_default()
@@ -99,10 +107,8 @@ impl HostProcess {
         let reading = log.clone();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
-                let at = line["timestamp"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
-                let at_micros = at.map_or(0, |time| time.as_microsecond());
-                reading.inner.lock().expect("no reader panics").events.push(Event { line, at_micros });
+                let Ok(event) = Event::parse(line.as_bytes()) else { continue };
+                reading.inner.lock().expect("no reader panics").events.push(event);
                 reading.more.notify_all();
             }
             reading.inner.lock().expect("no reader panics").ended = true;

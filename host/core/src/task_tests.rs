@@ -1,1 +1,6 @@
+//! Tests of the task, each a script: time, the leadership, what the guest does, what is commanded.
 
+mod bench;
+mod properties;
+mod returns;
+mod stops;

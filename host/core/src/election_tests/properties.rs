@@ -65,6 +65,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// What the store has answered, once the request has arrived.
+type Answer = Option<Result<Reply, StoreFailure>>;
+
 struct World {
     election: Election,
     timing: Timing,
@@ -73,7 +76,7 @@ struct World {
     /// What the store has said, oldest first.
     history: Vec<Observation>,
     /// The request under way, when it was sent, and what the store answered if it has arrived.
-    under_way: Option<(RequestId, Request, BootTime, Option<Result<Reply, StoreFailure>>)>,
+    under_way: Option<(RequestId, Request, BootTime, Answer)>,
     /// What was told last, and the newest version told.
     told: Observation,
     told_newest: Option<Version>,

@@ -1,0 +1,112 @@
+//! A task on a bench: the test plays the clock, the election and the guest.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    election::{Leadership, Term},
+    task::{Command, Digest, GuestEvent, Input, OnReturn, Outcome, RunId, Task, TaskConfig},
+    time::BootTime,
+};
+
+pub(super) struct Bench {
+    pub(super) task: Task,
+    pub(super) leadership: Leadership,
+    now_ms: u64,
+}
+
+pub(super) fn boot(ms: u64) -> BootTime {
+    BootTime::from_nanos(ms * 1_000_000)
+}
+
+pub(super) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(super) fn digest(name: &str) -> Digest {
+    Arc::from(name)
+}
+
+pub(super) fn standby() -> Leadership {
+    Leadership::Standby { holder: None }
+}
+
+pub(super) fn leading(token: u64, certain: bool) -> Leadership {
+    Leadership::Leading { term: Term { token }, valid_until: boot(u64::MAX / 1_000_000), certain }
+}
+
+pub(super) fn start(run: u64, module: &str, token: u64) -> Command {
+    Command::Start { run: RunId(run), module: digest(module), term: Term { token } }
+}
+
+pub(super) fn config() -> TaskConfig {
+    TaskConfig { failures_max: 3, ..TaskConfig::default() }
+}
+
+impl Bench {
+    pub(super) fn with(config: TaskConfig) -> Self {
+        Self { task: Task::new(config), leadership: standby(), now_ms: 0 }
+    }
+
+    /// Leads with token 1 and runs module `a` as run 1, from 0 ms on.
+    pub(super) fn running_with(config: TaskConfig) -> Self {
+        let mut bench = Self::with(config);
+        bench.leadership = leading(1, true);
+        assert_eq!(bench.module(0, "a"), [start(1, "a", 1)], "the bench's own start");
+        bench
+    }
+
+    pub(super) fn running() -> Self {
+        Self::running_with(config())
+    }
+
+    pub(super) fn returning(on_return: OnReturn) -> Self {
+        Self::running_with(TaskConfig { on_return, ..config() })
+    }
+
+    fn step(&mut self, at_ms: u64, input: Input) -> Vec<Command> {
+        assert!(at_ms >= self.now_ms, "the script goes back in time");
+        let mut commands = Vec::new();
+        while let Some(next) = self.task.next_deadline()
+            && next < boot(at_ms)
+        {
+            assert!(next > boot(self.now_ms), "a deadline that is not ahead makes the caller spin");
+            self.now_ms = next.as_nanos().div_ceil(1_000_000);
+            commands.extend(self.task.step(boot(self.now_ms), &self.leadership, Input::Tick));
+        }
+        self.now_ms = at_ms;
+        commands.extend(self.task.step(boot(at_ms), &self.leadership, input));
+        if commands.iter().any(|command| matches!(command, Command::StepDown(_))) {
+            self.leadership = standby(); // As the election does before anything else happens.
+        }
+        assert!(self.task.next_deadline().is_none_or(|next| next > boot(at_ms)), "the caller would spin");
+        commands
+    }
+
+    /// What was commanded up to and at `at_ms`.
+    pub(super) fn run_until(&mut self, at_ms: u64) -> Vec<Command> {
+        self.step(at_ms, Input::Tick)
+    }
+
+    pub(super) fn module(&mut self, at_ms: u64, name: &str) -> Vec<Command> {
+        self.step(at_ms, Input::Module(digest(name)))
+    }
+
+    pub(super) fn shutdown(&mut self, at_ms: u64) -> Vec<Command> {
+        self.step(at_ms, Input::Shutdown)
+    }
+
+    pub(super) fn leads(&mut self, at_ms: u64, leadership: Leadership) -> Vec<Command> {
+        let mut commands = self.run_until(at_ms);
+        self.leadership = leadership;
+        commands.extend(self.run_until(at_ms));
+        commands
+    }
+
+    pub(super) fn ended(&mut self, at_ms: u64, run: u64, outcome: Outcome) -> Vec<Command> {
+        self.step(at_ms, Input::Guest(RunId(run), GuestEvent::Ended(outcome)))
+    }
+
+    pub(super) fn steps_down(&mut self, at_ms: u64, run: u64) -> Vec<Command> {
+        self.step(at_ms, Input::Guest(RunId(run), GuestEvent::SteppedDown))
+    }
+}

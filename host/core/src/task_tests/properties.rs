@@ -1,0 +1,167 @@
+//! What holds whatever happens, in whatever order.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::bench::{boot, digest, leading, standby};
+use crate::{
+    election::Leadership,
+    task::{Command, GuestEvent, Input, OnReturn, Outcome, RunId, StopReason, Task, TaskConfig},
+};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Sleep(u64),
+    Deadline,
+    /// A term begins, with a new token.
+    Lead,
+    Certain(bool),
+    Lose,
+    Module(u8),
+    /// The guest of the newest run but this many does something.
+    Guest(u64, GuestEvent),
+    Shutdown,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let event = prop_oneof![
+        1 => Just(GuestEvent::SteppedDown),
+        4 => prop::sample::select(vec![
+            Outcome::Returned,
+            Outcome::Error("no".into()),
+            Outcome::NotStarted("no".into()),
+            Outcome::Ended(StopReason::LeadershipLost),
+        ])
+        .prop_map(GuestEvent::Ended),
+    ];
+    prop_oneof![
+        4 => (0u64..20_000).prop_map(Op::Sleep),
+        6 => Just(Op::Deadline),
+        4 => Just(Op::Lead),
+        2 => any::<bool>().prop_map(Op::Certain),
+        2 => Just(Op::Lose),
+        2 => (0u8..3).prop_map(Op::Module),
+        8 => (prop_oneof![9 => Just(0u64), 1 => 1u64..3], event).prop_map(|(back, event)| Op::Guest(back, event)),
+        1 => Just(Op::Shutdown),
+    ]
+}
+
+struct World {
+    task: Task,
+    leadership: Leadership,
+    now_ms: u64,
+    terms: u64,
+    runs: u64,
+    /// The run whose guest exists, its term, and whether it was asked to stop, and ended.
+    guest: Option<(RunId, u64, bool, bool)>,
+    shut_down: bool,
+}
+
+impl World {
+    fn apply(&mut self, op: Op) {
+        let input = match op {
+            Op::Sleep(ms) => {
+                self.now_ms += ms;
+                Input::Tick
+            }
+            Op::Deadline => {
+                if let Some(at) = self.task.next_deadline() {
+                    self.now_ms = at.as_nanos().div_ceil(1_000_000);
+                }
+                Input::Tick
+            }
+            Op::Lead => {
+                self.terms += 1;
+                self.leadership = leading(self.terms, true);
+                Input::Tick
+            }
+            Op::Certain(certain) => {
+                if let Leadership::Leading { term, .. } = self.leadership {
+                    self.leadership = leading(term.token, certain);
+                }
+                Input::Tick
+            }
+            Op::Lose => {
+                self.leadership = standby();
+                Input::Tick
+            }
+            Op::Module(name) => Input::Module(digest(&name.to_string())),
+            Op::Guest(back, event) => {
+                let run = RunId(self.runs.saturating_sub(back));
+                let exists = self.guest.is_some_and(|(guest, ..)| guest == run);
+                if exists && matches!(event, GuestEvent::Ended(_)) {
+                    self.guest = None;
+                } else if !exists {
+                    // Nobody speaks for a run that is over, but a machine must not rely on that.
+                    let before = self.task.run();
+                    self.step(Input::Guest(run, event));
+                    assert_eq!(self.task.run().is_some(), before.is_some() || self.guest.is_some());
+                    return;
+                }
+                Input::Guest(run, event)
+            }
+            Op::Shutdown => Input::Shutdown,
+        };
+        self.step(input);
+    }
+
+    fn step(&mut self, input: Input) {
+        let now = boot(self.now_ms);
+        for command in self.task.step(now, &self.leadership, input) {
+            assert!(!self.shut_down, "what is finished commands nothing: {command:?}");
+            match command {
+                Command::Start { run, term, .. } => {
+                    assert!(self.guest.is_none(), "at most one guest exists");
+                    assert_eq!(self.leadership, leading(term.token, true), "a guest starts in a term that is certain");
+                    assert!(run.0 > self.runs, "runs are told apart");
+                    self.runs = run.0;
+                    self.guest = Some((run, term.token, false, false));
+                }
+                Command::AskToStop(run, _) => {
+                    let (guest, _, asked, ended) = self.guest.as_mut().expect("a guest is asked");
+                    assert!(*guest == run && !*asked && !*ended, "once, before it is ended");
+                    *asked = true;
+                }
+                Command::End(run, _) => {
+                    let (guest, _, _, ended) = self.guest.as_mut().expect("a guest is ended");
+                    assert!(*guest == run && !*ended, "once");
+                    *ended = true;
+                }
+                Command::StepDown(stay_out) => {
+                    assert!(self.guest.is_none(), "the lease is kept as long as a guest exists");
+                    self.leadership = standby();
+                    self.shut_down = stay_out == crate::election::StayOut::Forever;
+                }
+                Command::TellRestart(_) => assert!(self.guest.is_none()),
+            }
+        }
+        assert_eq!(self.task.run(), self.guest.map(|(run, ..)| run));
+        assert!(self.task.next_deadline().is_none_or(|next| next > now), "the caller would spin");
+        if let Some((_, token, asked, ended)) = self.guest {
+            let led = matches!(self.leadership, Leadership::Leading { term, .. } if term.token == token);
+            assert!(led || ended, "a guest whose term is over is ended in the same step");
+            assert!(asked || ended || self.leadership == leading(token, true), "a term in doubt is asked to stop");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_invariants_hold_for_any_sequence_of_inputs(
+        ops in prop::collection::vec(op(), 1..100),
+        stop_grace_s in 0u64..10,
+        on_return in prop::sample::select(vec![OnReturn::Hold, OnReturn::Release, OnReturn::Restart]),
+    ) {
+        let config = TaskConfig { stop_grace: Duration::from_secs(stop_grace_s), on_return, ..TaskConfig::default() };
+        let (task, leadership) = (Task::new(config), standby());
+        let mut world =
+            World { task, leadership, now_ms: 0, terms: 0, runs: 0, guest: None, shut_down: false };
+        world.apply(Op::Module(0));
+        for op in ops {
+            world.apply(op);
+        }
+    }
+}

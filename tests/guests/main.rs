@@ -1,0 +1,5 @@
+//! Guests are started, asked to stop and ended as the WIT package and the design promise, without
+//! an election around them.
+
+mod bound;
+mod life;

@@ -1,0 +1,85 @@
+//! What happened in the histories, counted: a simulator that injects nothing finds nothing.
+
+/// Declares the kinds of things that are counted, and the list of all of them.
+macro_rules! seen {
+    ($($name:ident),+ $(,)?) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Seen { $($name),+ }
+
+        impl Seen {
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
+        }
+    };
+}
+
+seen! {
+    // What the replicas did.
+    TermBegan, Handover, Expired, Taken, Cleared, Deleted, Released, Withdrawn, NewLeader,
+    // What the guests did.
+    GuestStarted, GuestReturned, GuestFailed, GuestSteppedDown, AskedToStop, EndedHard, GateClosed, Restarted, Swapped,
+    // What the store said.
+    WriteApplied, Conflict, Missing, Denied, Rejected, AppliedAfterTimeout,
+    // What the network did.
+    RequestLost, AnswerLost, RequestDelayed, AnswerDelayed, RequestDuplicated,
+    WatchBroken, WatchStale, WatchCoalesced, WatchStalled,
+    // What else went wrong.
+    PausedWhole, PausedLoop, Suspended, Killed, ShutDown, NewProcess, Partitioned, StoreDown, StoreSilent,
+    Forbidden, WallJumped, WallStood, EditDeleted, EditCleared, EditOverwritten, EditAnnotated,
+    // Two leaders that only an edit by hand explains.
+    ExcusedByEdit,
+}
+
+/// The first of the kinds that are faults, for the sum at the end.
+const FIRST_FAULT: Seen = Seen::Rejected;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    counts: [u64; Seen::ALL.len()],
+    pub(crate) histories: u64,
+    pub(crate) simulated_s: u64,
+    pub(crate) events: u64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { counts: [0; Seen::ALL.len()], histories: 0, simulated_s: 0, events: 0 }
+    }
+}
+
+impl Tally {
+    pub(crate) fn count(&mut self, seen: Seen) {
+        self.counts[seen as usize] += 1;
+    }
+
+    pub(crate) fn of(&self, seen: Seen) -> u64 {
+        self.counts[seen as usize]
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        self.histories += other.histories;
+        self.simulated_s += other.simulated_s;
+        self.events += other.events;
+    }
+
+    pub(crate) fn never_seen(&self) -> Vec<Seen> {
+        Seen::ALL.iter().copied().filter(|seen| self.of(*seen) == 0).collect()
+    }
+
+    /// One line for the end of a run, and the counts behind it.
+    pub(crate) fn summary(&self) -> String {
+        let faults: u64 = self.counts[FIRST_FAULT as usize..].iter().sum();
+        let each: Vec<_> = Seen::ALL.iter().map(|seen| format!("{seen:?} {}", self.of(*seen))).collect();
+        format!(
+            "{} histories, {} simulated hours, {} events, {} terms, {} handovers, {faults} faults\n  {}",
+            self.histories,
+            self.simulated_s / 3_600,
+            self.events,
+            self.of(Seen::TermBegan),
+            self.of(Seen::Handover),
+            each.join(", ")
+        )
+    }
+}
