@@ -1,0 +1,21 @@
+//! How long things take, as tables: nothing passes or fails here. `cargo bench -p leasehold-tests`.
+
+mod guests;
+mod handover;
+mod table;
+
+fn main() {
+    // cargo passes `--bench`; anything else picks one part.
+    let part = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
+    let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let build = if cfg!(debug_assertions) { "dev build" } else { "release build" };
+    println!("{cores} cores, {build}. Times in milliseconds.\n");
+    if wanted("guests") {
+        guests::start();
+        guests::stop();
+    }
+    if wanted("handover") {
+        handover::handover();
+    }
+}
