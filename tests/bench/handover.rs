@@ -50,10 +50,10 @@ pub(crate) fn handover() {
     table.print();
 
     let mut table =
-        Percentiles::new("Leader killed (SIGKILL) to the successor's first line (the limit: 15 s of lease)");
+        Percentiles::new("Leader killed (SIGKILL) to the successor's first line (the limit: what is left of the 15 s of lease)");
     let mut limit = Samples::new();
     limit.add_micros(i64::try_from(LEASE_DURATION.as_micros()).expect("seconds"));
-    table.row("the lease's duration", &limit, None);
+    table.row("the whole lease", &limit, None);
     let ours = crash(CRASH_ROUNDS, "ours-crash", &leasehold);
     table.row("Leasehold", &ours, Some(&limit));
     let theirs = crash(CRASH_ROUNDS, "theirs-crash", &client_go);

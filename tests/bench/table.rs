@@ -8,7 +8,7 @@ pub(crate) struct Samples(Histogram<u64>);
 
 impl Samples {
     pub(crate) fn new() -> Self {
-        Self(Histogram::new(3).expect("three digits are possible"))
+        Self(Histogram::new(5).expect("five digits are possible"))
     }
 
     pub(crate) fn add_micros(&mut self, micros: i64) {

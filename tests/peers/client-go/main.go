@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
 )
 
 func main() {
@@ -22,6 +24,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: client-go LEASE IDENTITY (and KUBECONFIG in the environment)")
 		os.Exit(2)
 	}
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
