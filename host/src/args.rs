@@ -67,8 +67,8 @@ pub struct RunArgs {
     /// The task's name, for logs and on the Lease [default: the Lease's name, else the file's]
     #[arg(long)]
     pub name: Option<Name>,
-    /// The Lease's name [default: the task's name]
-    #[arg(long, env = "LEASE_NAME")]
+    /// The Lease's name [default: $LEASE_NAME, else the task's name]
+    #[arg(long)]
     pub lease: Option<Name>,
     /// The Lease's namespace [default: $NAMESPACE, $POD_NAMESPACE, the kubeconfig's, `default`]
     #[arg(long, short)]
@@ -85,8 +85,8 @@ pub struct RunArgs {
     /// How long until a failed renewal is tried again
     #[arg(long, default_value = "2s")]
     pub retry_period: Duration,
-    /// What this replica calls itself; a nonce is added [default: the host's name]
-    #[arg(long, env = "POD_NAME")]
+    /// What this replica calls itself; a nonce is added [default: $POD_NAME, else the host's name]
+    #[arg(long)]
     pub identity: Option<String>,
     /// Take the Lease even if it is marked as another task's
     #[arg(long)]

@@ -135,6 +135,22 @@ fn a_guest_that_steps_down_is_stopped_and_another_replica_leads() {
 }
 
 #[test]
+fn a_standby_ends_at_once_and_a_second_signal_ends_a_leader_that_waits_for_its_guest() {
+    let folder = TempDir::new().expect("a folder");
+    let (mut leader, mut standby) = leader_and_standby("slow-stop", folder.path(), &[]);
+    standby.signal(Signal::TERM);
+    assert_eq!(standby.wait().code(), Some(0));
+    assert!(standby.events_named("released").is_empty(), "it had nothing to release");
+
+    leader.signal(Signal::TERM);
+    leader.wait_for("the guest's answer to being asked", of_guest("asked to stop"));
+    leader.signal(Signal::TERM);
+    assert_eq!(leader.wait().code(), Some(1));
+    assert!(leader.events_named("released").is_empty(), "its guest had not ended");
+    assert!(!lease(folder.path(), "slow-stop")["holderIdentity"].is_null(), "the lease is left to run out");
+}
+
+#[test]
 fn one_host_runs_many_tasks_under_a_lease_each_and_a_failing_one_leaves_the_others_alone() {
     let folder = TempDir::new().expect("a folder");
     let config = folder.path().join("host.yaml");

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, StoreChoice, TaskSpec},
+    config::{Config, Name, StoreChoice, TaskSpec},
     guest::{module::ReadyModule, runtime::GuestRuntime},
     lease::{access, file::FileStore, kubernetes::KubernetesStore},
     log::{Subject, say},
@@ -71,7 +71,8 @@ pub(super) fn host(
         let running = start(&store, &identity, tasks, &guests, &shutdown).await?;
         until_ended(running, signals, &shutdown).await
     });
-    // Their guests are gone, or are to be left where they are.
+    // What still runs there, a build or a guest that was given up, is not waited for.
+    control.shutdown_background();
     threads.shutdown_background();
     result
 }
@@ -87,7 +88,7 @@ async fn start(
     match store {
         StoreChoice::Folder(folder) => {
             for task in tasks {
-                let namespace = namespace(&task.spec).unwrap_or_else(|| "default".to_owned());
+                let namespace = task.spec.namespace.as_ref().map_or("default", Name::as_str).to_owned();
                 let store = open_folder(folder, &namespace, task.spec.lease.as_str())?;
                 spawn(&mut running, task, store, namespace, identity, guests, shutdown);
             }
@@ -96,7 +97,8 @@ async fn start(
             let client = access::client().await?;
             let mut stores = Vec::new();
             for task in &tasks {
-                let namespace = namespace(&task.spec).unwrap_or_else(|| client.default_namespace().to_owned());
+                let namespace =
+                    task.spec.namespace.as_ref().map_or(client.default_namespace(), Name::as_str).to_owned();
                 let store = KubernetesStore::new(client.clone(), &namespace, task.spec.lease.as_str());
                 tokio::time::timeout(
                     FIRST_CONTACT,
@@ -211,12 +213,6 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
         }
     }
-}
-
-fn namespace(spec: &TaskSpec) -> Option<String> {
-    let given = spec.namespace.as_ref().map(|namespace| namespace.as_str().to_owned());
-    let from_env = || ["NAMESPACE", "POD_NAMESPACE"].iter().find_map(|name| std::env::var(name).ok());
-    given.or_else(from_env).filter(|namespace| !namespace.is_empty())
 }
 
 fn host_name() -> String {

@@ -10,7 +10,7 @@ use leasehold_core::{
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{Config, ConfigError, Name, OnReturnArg, StoreChoice, TaskSpec, parse_digest, parse_module};
+use super::{Config, ConfigError, Environment, Name, OnReturnArg, StoreChoice, TaskSpec, parse_digest, parse_module};
 use crate::{guest::runtime::GuestConfig, log::LogFormat};
 
 #[derive(Debug, Deserialize)]
@@ -103,13 +103,15 @@ impl TryFrom<String> for Pin {
 ///
 /// # Errors
 /// Names the file, the line, and what was expected.
-pub fn parse(name: &str, text: &str, log_format: LogFormat) -> Result<Config, ConfigError> {
+pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Environment) -> Result<Config, ConfigError> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| ConfigError(format!("{name}: {error}")))?;
+    let namespace = environment.namespace()?;
     let mut tasks: Vec<TaskSpec> = Vec::new();
     for task in file.tasks {
         let line = task.referenced.line();
-        let task = task_spec(task.value)
+        let mut task = task_spec(task.value)
             .map_err(|(at, error)| ConfigError(format!("{name}: line {}: {error}", at.unwrap_or(line))))?;
+        task.namespace = task.namespace.or_else(|| namespace.clone());
         let taken = |other: &TaskSpec| {
             other.name == task.name || (&other.lease, &other.namespace) == (&task.lease, &task.namespace)
         };
@@ -125,7 +127,8 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat) -> Result<Config, Co
     if tasks.is_empty() {
         return Err(ConfigError(format!("{name}: `tasks` is empty: name at least one")));
     }
-    Ok(Config { store: file.lease_store.0, identity: file.identity, log_format, tasks })
+    let identity = file.identity.or_else(|| environment.pod_name.clone());
+    Ok(Config { store: file.lease_store.0, identity, log_format, tasks })
 }
 
 fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
@@ -165,7 +168,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        parse("host.yaml", text, LogFormat::Text).expect_err("it has a mistake").to_string()
+        parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect_err("it has a mistake").to_string()
     }
 
     #[test]
@@ -178,6 +181,7 @@ mod tests {
              lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s}\n  \
              args: [--all]\n  env: {REGION: eu}\n  limits: {memory: 16Mi, stopGrace: 1s}\n  onReturn: release\n",
             LogFormat::Text,
+            &Environment::default(),
         )
         .expect("it is right");
         let task = &config.tasks[0];
@@ -190,8 +194,23 @@ mod tests {
 
     #[test]
     fn a_lease_is_named_after_its_task() {
-        let config = parse("host.yaml", "tasks: [{name: a, module: a.wasm}]", LogFormat::Text).expect("it is right");
+        let text = "tasks: [{name: a, module: a.wasm}]";
+        let config = parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect("it is right");
         assert_eq!(config.tasks[0].lease.as_str(), "a");
+    }
+
+    #[test]
+    fn the_pods_name_and_namespace_are_taken_where_the_file_has_none() {
+        let of_pod = |name: &str| match name {
+            "POD_NAME" => Some("pod-1".to_owned()),
+            "POD_NAMESPACE" => Some("jobs".to_owned()),
+            _ => None,
+        };
+        let text = "tasks: [{name: a, module: a.wasm}, {name: b, module: b.wasm, lease: {namespace: own}}]";
+        let config = parse("host.yaml", text, LogFormat::Text, &Environment::from(of_pod)).expect("it is right");
+        assert_eq!(config.identity.as_deref(), Some("pod-1"));
+        let namespaces: Vec<_> = config.tasks.iter().map(|task| task.namespace.as_ref().map(Name::as_str)).collect();
+        assert_eq!(namespaces, [Some("jobs"), Some("own")]);
     }
 
     #[test]

@@ -28,6 +28,42 @@ pub struct Config {
     pub tasks: Vec<TaskSpec>,
 }
 
+/// What the environment of the process says; a flag or the config file wins over it.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `POD_NAME`: the identity's beginning.
+    pub pod_name: Option<String>,
+    /// `NAMESPACE`, else `POD_NAMESPACE`: where the Leases are.
+    pub namespace: Option<String>,
+    /// `LEASE_NAME`: the Lease of a task that is given by flags.
+    pub lease_name: Option<String>,
+}
+
+impl Environment {
+    /// From a look-up by name; empty counts as not set.
+    pub fn from(look_up: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name| look_up(name).filter(|value: &String| !value.is_empty());
+        Self {
+            pod_name: set("POD_NAME"),
+            namespace: set("NAMESPACE").or_else(|| set("POD_NAMESPACE")),
+            lease_name: set("LEASE_NAME"),
+        }
+    }
+
+    fn name(variable: &str, value: Option<&String>) -> Result<Option<Name>, ConfigError> {
+        let parsed = value.map(|value| value.parse().map_err(|error| ConfigError(format!("${variable}: {error}"))));
+        parsed.transpose()
+    }
+
+    fn namespace(&self) -> Result<Option<Name>, ConfigError> {
+        Self::name("NAMESPACE", self.namespace.as_ref())
+    }
+
+    fn lease_name(&self) -> Result<Option<Name>, ConfigError> {
+        Self::name("LEASE_NAME", self.lease_name.as_ref())
+    }
+}
+
 /// One task.
 #[derive(Clone, Debug)]
 pub struct TaskSpec {
@@ -96,11 +132,12 @@ pub(crate) fn parse_module(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-impl TryFrom<RunArgs> for Config {
-    type Error = ConfigError;
-
+impl Config {
     /// One task, from flags. (`--config` is read by the caller: see [`parse_file`].)
-    fn try_from(args: RunArgs) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// Names the flag, or the variable, and what was expected.
+    pub fn from_flags(args: RunArgs, environment: &Environment) -> Result<Self, ConfigError> {
         let RunArgs {
             module,
             config: _,
@@ -124,6 +161,9 @@ impl TryFrom<RunArgs> for Config {
         let module = module.ok_or_else(|| ConfigError("give a module, or --config with a file of tasks".into()))?;
         let timing = Timing::new(lease_duration.into(), renew_deadline.into(), retry_period.into())
             .map_err(|error| ConfigError(format!("--lease-duration, --renew-deadline, --retry-period: {error}")))?;
+        let lease = lease.map_or_else(|| environment.lease_name(), |lease| Ok(Some(lease)))?;
+        let namespace = namespace.map_or_else(|| environment.namespace(), |namespace| Ok(Some(namespace)))?;
+        let identity = identity.or_else(|| environment.pod_name.clone());
         let name = match name.or_else(|| lease.clone()) {
             Some(name) => name,
             None => {

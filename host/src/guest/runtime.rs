@@ -6,16 +6,17 @@
 //! 3. drop: the call's future and its store are dropped, which ends a guest that waits in a host
 //!    call. Only then is [`GuestEvent::Ended`] told. A store is never used again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 
 use bytesize::ByteSize;
+use futures_util::FutureExt;
 use leasehold_core::{
     task::{GuestEvent, Outcome, RunId, StopReason},
     time::BootTime,
 };
 use tokio::sync::mpsc;
 use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline, component::Linker};
-use wasmtime_wasi::{ResourceTable, WasiCtxBuilder};
+use wasmtime_wasi::{I32Exit, ResourceTable, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::{
@@ -131,9 +132,12 @@ impl GuestRuntime {
         let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone() };
         self.workers.spawn(async move {
             // The call owns the store: when `guard` returns, both are dropped.
-            let outcome = match gate.guard(call(store, &module)).await {
-                Ok(outcome) => outcome,
-                Err(Closed(reason)) => Outcome::Ended(reason),
+            let guarded = AssertUnwindSafe(gate.guard(call(store, &module)));
+            let outcome = match guarded.catch_unwind().await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(Closed(reason))) => Outcome::Ended(reason),
+                // Or the lease would be held for a guest that is not there.
+                Err(_) => Outcome::Trap("a host function panicked, which is a defect of the host".into()),
             };
             events.tell(run, GuestEvent::Ended(outcome));
         });
@@ -206,6 +210,11 @@ async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
 fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(String) -> Outcome) -> Outcome {
     if let Some(Closed(reason)) = error.downcast_ref::<Closed>() {
         return Outcome::Ended(*reason);
+    }
+    match error.downcast_ref::<I32Exit>() {
+        Some(I32Exit(0)) => return Outcome::Returned,
+        Some(I32Exit(status)) => return Outcome::Error(format!("it exited with status {status}")),
+        None => {}
     }
     // A trap says what it is at the root; wasmtime puts the backtrace in front of it.
     let message = match error.downcast_ref::<Trap>() {
