@@ -29,10 +29,10 @@ pub(crate) enum Defect {
     SharedIdentity,
     /// Versions begin anew when the Lease is made again, as `leaseTransitions` does.
     VersionsRestart,
-    /// A release is sent before the guest is gone.
-    ReleasedBeforeStopped,
-    /// Nothing is ever delivered from the store to one replica after another until none is left.
-    AnswersNeverArrive,
+    /// The runtime says that a guest is gone while it still runs.
+    GuestDeclaredGone,
+    /// One fault never ends: nobody can reach the store any more.
+    NeverHeals,
 }
 
 /// The network between the replicas and the store.

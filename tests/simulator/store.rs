@@ -37,11 +37,6 @@ impl Store {
         &self.history[index]
     }
 
-    /// The newest version there ever was.
-    pub(crate) fn version(&self) -> u64 {
-        self.version
-    }
-
     pub(crate) fn put(&mut self, record: LeaseRecord) -> Version {
         if self.restarts_versions && self.current().record().is_none() {
             self.version = 0;
@@ -62,13 +57,9 @@ impl Store {
     /// Does what was asked, and says what a store says.
     pub(crate) fn serve(&mut self, request: &Request) -> Result<Reply, StoreFailure> {
         match (request, self.current()) {
-            (Request::Read, Observation::Missing { .. }) => {
-                Ok(Reply::Read(Observation::Missing { deleted_at: None }))
-            }
+            (Request::Read, Observation::Missing { .. }) => Ok(Reply::Read(Observation::Missing { deleted_at: None })),
             (Request::Read, present) => Ok(Reply::Read(present.clone())),
-            (Request::Write { record, .. }, _) if self.ignores_versions => {
-                Ok(Reply::Written(self.put(record.clone())))
-            }
+            (Request::Write { record, .. }, _) if self.ignores_versions => Ok(Reply::Written(self.put(record.clone()))),
             (Request::Write { based_on: None, record }, Observation::Missing { .. }) => {
                 Ok(Reply::Written(self.put(record.clone())))
             }

@@ -3,10 +3,12 @@
 //! Pure: [`Election::step`] takes the time and one input and returns what to do; nothing happens
 //! in here. Invariants (the numbers are those of the README's table):
 //!
-//! - **1** A term ends at [`Timing::valid_until`](crate::timing::Timing::valid_until) of the last write that is *known* to have
-//!   succeeded, counted from when it was sent. A write whose answer was lost does not count.
+//! - **1** A term ends at [`valid_until`](crate::timing::Timing::valid_until) of the last write that
+//!   is *known* to have succeeded, counted from when it was sent. A write whose answer was lost
+//!   does not count, nor does one that the watch has told to be undone before its answer came.
 //! - **6** Another holder, seen in any way, ends the term at once.
-//! - **8** A record expires by how long *this* process has seen it unchanged, on its boot clock.
+//! - **8** A record expires by how long *this* process has seen it unchanged, on its boot clock;
+//!   also one that somebody deleted.
 //! - **9** Every write names the version it was decided on.
 //!
 //! At most one request is under way; a later one replaces it. Its deadline is kept here, so that
@@ -21,7 +23,7 @@ use std::time::Duration;
 use crate::{
     lease::{LeaseRecord, Observation, Version},
     ports::{StoreFailure, WatchEvent},
-    time::{BootTime, Now},
+    time::{BootTime, Now, WallTime},
 };
 
 use self::known::Known;
@@ -61,6 +63,8 @@ pub struct Election {
     in_flight: Option<InFlight>,
     /// The last one, or 0.
     last_request: RequestId,
+    /// The `renewed` of the last write that was sent.
+    last_stamp: Option<WallTime>,
     /// No request goes out before this (set by failures, cleared by news).
     quiet_until: BootTime,
     /// The last write conflicted: no write goes out before this.
@@ -89,6 +93,7 @@ impl Election {
             known: None,
             in_flight: None,
             last_request: RequestId(0),
+            last_stamp: None,
             quiet_until: BootTime::ZERO,
             contended_until: None,
             lost_write: false,
@@ -410,7 +415,11 @@ impl Election {
         if at > now.boot {
             return;
         }
-        let request = self.request(want, now.wall);
+        let stamp = next_request::differing_from(self.last_stamp, now.wall);
+        let request = self.request(want, stamp);
+        if let Request::Write { .. } = request {
+            self.last_stamp = Some(stamp);
+        }
         let id = RequestId(self.last_request.0 + 1);
         self.last_request = id;
         self.in_flight = Some(InFlight { id, request: request.clone(), sent_at: now.boot });

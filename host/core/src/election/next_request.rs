@@ -45,7 +45,7 @@ impl Election {
         Some((at.max(self.quiet_until), want))
     }
 
-    pub(super) fn request(&self, want: Want, wall: WallTime) -> Request {
+    pub(super) fn request(&self, want: Want, stamp: WallTime) -> Request {
         let known = self.known.as_ref().map(|known| &known.observation);
         let (based_on, previous) = match known {
             Some(Observation::Present { version, record }) => (Some(*version), record.clone()),
@@ -56,13 +56,13 @@ impl Election {
             holder: Some(self.config.identity.clone()),
             duration: Some(self.config.timing.lease()),
             task: Some(self.config.task.clone()),
-            renewed: Some(differing_from(previous.renewed, wall)),
+            renewed: Some(stamp),
             ..previous.clone()
         };
         let record = match want {
             Want::Read => return Request::Read,
             Want::Acquire => LeaseRecord {
-                acquired: Some(wall),
+                acquired: Some(stamp),
                 token: None,
                 // As client-go counts: only a change of the holder, and not the first.
                 transitions: previous.transitions.saturating_add(u32::from(!mine && based_on.is_some())),
@@ -80,13 +80,13 @@ impl Election {
 }
 
 /// `wall`, or later, where the clock stands still or was set back a little: standbys tell a renewal
-/// by its differing from every one that they may have seen last. A clock that was set back further
-/// is followed, because other electors compare what was written with their own clocks.
-fn differing_from(previous: Option<WallTime>, wall: WallTime) -> WallTime {
+/// by its differing from all that they may have seen of this process before. A clock that was set
+/// back further is followed, because other electors compare what was written with their own clocks.
+pub(super) fn differing_from(last: Option<WallTime>, wall: WallTime) -> WallTime {
     const FOLLOWED_FROM_MICROS: i64 = 1_000_000;
-    match previous.map(|previous| previous.as_micros()) {
-        Some(previous) if (0..FOLLOWED_FROM_MICROS).contains(&previous.saturating_sub(wall.as_micros())) => {
-            WallTime::from_micros(previous.saturating_add(1))
+    match last.map(|last| last.as_micros()) {
+        Some(last) if (0..FOLLOWED_FROM_MICROS).contains(&last.saturating_sub(wall.as_micros())) => {
+            WallTime::from_micros(last.saturating_add(1))
         }
         _ => wall,
     }

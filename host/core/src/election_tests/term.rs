@@ -287,6 +287,20 @@ fn every_renewal_reads_differently_though_the_wall_clock_stands_still() {
 }
 
 #[test]
+fn a_lease_made_again_reads_differently_though_the_wall_clock_stands_still() {
+    // Or else a standby whose watch was broken in between takes it for the record it saw long ago,
+    // and takes over at once (found by the simulator).
+    let mut bench = Bench::new();
+    bench.wall_stands_at = Some(WallTime::from_micros(50_000_000));
+    bench.run_until(0).read(0, missing());
+    let first = bench.writes().map(|(_, written)| written.clone());
+    bench.written(0, 10).watch(3_000, deleted(12));
+    let second = bench.writes().map(|(_, written)| written.clone());
+    assert!(first.is_some() && second.is_some());
+    assert_ne!(first, second);
+}
+
+#[test]
 fn a_wall_clock_that_was_ahead_is_not_carried_on() {
     // Other electors may compare `renewTime` with their own clock: it must not stay in the future.
     let mut bench = Bench::leading();

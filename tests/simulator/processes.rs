@@ -1,0 +1,137 @@
+//! How processes begin, get to run, and end.
+
+use std::collections::VecDeque;
+
+use leasehold_core::{
+    election::{ElectionConfig, Leadership},
+    replica::{Input, Replica},
+};
+
+use crate::{
+    clock::SECOND,
+    faults::{Fault, Heal},
+    guests::Gate,
+    invariants::Told,
+    network::Watch,
+    plan::{Defect, Net},
+    tally::Seen,
+    world::{Event, MachineId, Process, ProcessId, World},
+};
+
+impl World {
+    pub(crate) fn begin_process(&mut self, machine: MachineId) {
+        let process = self.processes.len();
+        let identity = match self.plan.defect {
+            Some(Defect::SharedIdentity) => "replica".to_owned(),
+            _ => format!("m{machine}-p{process}"),
+        };
+        let config = ElectionConfig {
+            identity: identity.clone(),
+            task: "task".to_owned(),
+            adopt: false,
+            timing: self.plan.timing,
+        };
+        self.trace.line(self.now, || format!("{identity} begins"));
+        let seed = self.rng.u64(..);
+        self.processes.push(Process {
+            machine,
+            identity,
+            replica: Replica::new(config, self.plan.task.clone(), seed),
+            alive: true,
+            loop_paused: false,
+            paused: false,
+            inbox: VecDeque::new(),
+            frozen: Vec::new(),
+            wake: 0,
+            watch: Watch::default(),
+            gate: Gate::default(),
+            guest: None,
+            sent: None,
+            last_write_took: 0,
+            told: Told::default(),
+        });
+        self.machines[machine].process = Some(process);
+        self.within(SECOND, Event::Wake(process, 0));
+        self.within(SECOND, Event::WatchConnects(process));
+        let module = self.module.to_string().into();
+        self.within(3 * SECOND, Event::Deliver(process, Input::Module(module)));
+    }
+
+    /// Something reaches the process, and waits there while nothing of it runs.
+    pub(crate) fn deliver(&mut self, process: ProcessId, input: Input) {
+        let target = &mut self.processes[process];
+        if !target.alive {
+            return;
+        }
+        if target.paused || target.loop_paused {
+            if !matches!(input, Input::Tick) {
+                target.inbox.push_back(input);
+            }
+            return;
+        }
+        self.step(process, input);
+    }
+
+    /// The control loop of the process runs again.
+    pub(crate) fn go_on(&mut self, process: ProcessId) {
+        if self.processes[process].paused || self.processes[process].loop_paused {
+            return; // By something else.
+        }
+        if self.rng.bool() {
+            self.deliver(process, Input::Tick);
+        }
+        while let Some(input) = self.processes[process].inbox.pop_front() {
+            self.deliver(process, input);
+        }
+        self.deliver(process, Input::Tick);
+    }
+
+    /// The host ends by itself: nothing may be left of its guest.
+    pub(crate) fn exit(&mut self, process: ProcessId) {
+        self.tally.count(Seen::Withdrawn);
+        if self.processes[process].guest.is_some() {
+            self.invariants.violated(|| "a host ends while its guest exists".to_owned());
+        }
+        if let Leadership::Leading { .. } = self.processes[process].gate.published {
+            self.invariants.violated(|| "a host ends while it leads".to_owned());
+        }
+        self.end_process(process);
+    }
+
+    pub(crate) fn end_process(&mut self, process: ProcessId) {
+        let target = &mut self.processes[process];
+        target.alive = false;
+        target.guest = None;
+        target.inbox.clear();
+        let machine = target.machine;
+        self.machines[machine].process = None;
+        if self.calm {
+            self.begin_process(machine);
+        } else {
+            self.within(30 * SECOND, Event::Heal(Heal::Restart(machine)));
+        }
+    }
+
+    /// The last fault is over, and a new module gets everybody's guest going again.
+    pub(crate) fn calm_down(&mut self) {
+        self.trace.line(self.now, || "calm: the last fault is over".to_owned());
+        self.calm = true;
+        self.net = Net::calm();
+        for machine in 0..self.machines.len() {
+            for heal in Fault::ALL.iter().filter_map(|fault| fault.heal(machine)) {
+                self.heal(heal);
+            }
+            self.heal(Heal::Restart(machine));
+        }
+        self.swap_module();
+    }
+
+    /// A newer module reaches everybody, one after the other.
+    pub(crate) fn swap_module(&mut self) {
+        self.module += 1;
+        for process in 0..self.processes.len() {
+            let module = self.module.to_string().into();
+            self.within(SECOND, Event::Deliver(process, Input::Module(module)));
+        }
+    }
+}
