@@ -8,7 +8,7 @@ use humantime::Duration;
 use leasehold_core::task::Digest;
 
 use crate::{
-    config::{EnvVar, Name, OnReturnArg, StoreChoice, parse_digest, parse_module},
+    config::{EnvVar, Name, OnReturnArg, StoreChoice, parse_digest, parse_module, parse_size},
     log::LogFormat,
 };
 
@@ -41,14 +41,25 @@ Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the mo
     /// Build a guest, run it under a Lease on this machine, and swap it whenever it is saved
     ///
     /// Start the same command in a second terminal: it stands by, and takes over when the first ends.
+    #[command(after_help = "\
+Example:
+  leasehold dev guest-examples/heartbeat")]
     Dev(DevArgs),
     /// Say what a component is, what it needs, and whether this host can run it
+    #[command(after_help = "\
+Example:
+  leasehold check task.wasm
+
+Exit codes: 0 this host can run it, 2 it cannot")]
     Check {
         /// The component's file
         #[arg(value_parser = parse_module)]
         module: PathBuf,
     },
     /// Print the WIT package that this host speaks
+    #[command(after_help = "\
+Example:
+  leasehold wit > task.wit")]
     Wit,
 }
 
@@ -101,7 +112,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub env: Vec<EnvVar>,
     /// The most memory the component may have
-    #[arg(long, default_value = "64Mi")]
+    #[arg(long, default_value = "64Mi", value_parser = parse_size)]
     pub memory: ByteSize,
     /// How long the component may take to stop when it is asked to
     #[arg(long, default_value = "5s")]

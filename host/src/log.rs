@@ -28,7 +28,8 @@ pub fn init(format: LogFormat) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(directives) => EnvFilter::try_new(&directives)
             .map_err(|error| anyhow::anyhow!("RUST_LOG={directives:?} is not a log filter: {error}"))?,
-        Err(_) => EnvFilter::new("warn,leasehold=info"),
+        // What kube's client meets is told by the stores, once, with what was being done.
+        Err(_) => EnvFilter::new("warn,leasehold=info,kube_client=off"),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match format {

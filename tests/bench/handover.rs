@@ -49,8 +49,9 @@ pub(crate) fn handover() {
     table.row("client-go, ReleaseOnCancel", &theirs, Some(&two_writes));
     table.print();
 
-    let mut table =
-        Percentiles::new("Leader killed (SIGKILL) to the successor's first line (the limit: what is left of the 15 s of lease)");
+    let mut table = Percentiles::new(
+        "Leader killed (SIGKILL) to the successor's first line (the limit: what is left of the 15 s of lease)",
+    );
     let mut limit = Samples::new();
     limit.add_micros(i64::try_from(LEASE_DURATION.as_micros()).expect("seconds"));
     table.row("the whole lease", &limit, None);

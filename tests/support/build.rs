@@ -42,7 +42,16 @@ pub fn guest(name: &str) -> PathBuf {
 }
 
 fn cargo(manifest: &Path, args: &[&str]) {
-    let output = Command::new(env!("CARGO"))
+    let mut build = Command::new(env!("CARGO"));
+    // What the cargo that runs the tests says of their package is not for this one. Build scripts
+    // (ring's) would take it for a change, and much would be built again, here and back there.
+    let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PRIMARY_", "CARGO_CRATE_", "CARGO_BIN_"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix))) {
+            build.env_remove(name);
+        }
+    }
+    let output = build
         .args(["build", "--quiet", "--manifest-path"])
         .arg(manifest)
         .args(args)

@@ -423,7 +423,7 @@ impl Election {
         let id = RequestId(self.last_request.0 + 1);
         self.last_request = id;
         self.in_flight = Some(InFlight { id, request: request.clone(), sent_at: now.boot });
-        actions.push(Action::Send { id, request, timeout: self.config.timing.request_timeout() });
+        actions.push(Action::Send { id, request });
     }
 
     /// The retry period, lengthened by up to a fifth so that replicas do not keep step

@@ -36,14 +36,13 @@ pub enum Input {
 /// What to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send this to the store, drop the request before, give up after `timeout`.
+    /// Send this to the store, and drop the request before. When to give up is told by the next
+    /// [`Notice::RequestFailed`].
     Send {
         /// To be given back with the answer.
         id: RequestId,
         /// What to ask.
         request: Request,
-        /// How long to wait for the answer.
-        timeout: std::time::Duration,
     },
     /// Instantiate the module and call `on-start-leading`.
     Start {
@@ -115,7 +114,7 @@ impl Replica {
 
     fn step_election(&mut self, now: Now, input: election::Input, actions: &mut Vec<Action>) {
         actions.extend(self.election.step(now, input).into_iter().map(|action| match action {
-            election::Action::Send { id, request, timeout } => Action::Send { id, request, timeout },
+            election::Action::Send { id, request } => Action::Send { id, request },
             election::Action::Tell(notice) => Action::Tell(notice),
             election::Action::Withdrawn => Action::Exit,
         }));

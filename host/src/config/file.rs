@@ -10,7 +10,9 @@ use leasehold_core::{
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{Config, ConfigError, Environment, Name, OnReturnArg, StoreChoice, TaskSpec, parse_digest, parse_module};
+use super::{
+    Config, ConfigError, Environment, Name, OnReturnArg, StoreChoice, TaskSpec, parse_digest, parse_module, parse_size,
+};
 use crate::{guest::runtime::GuestConfig, log::LogFormat};
 
 #[derive(Debug, Deserialize)]
@@ -57,7 +59,7 @@ struct Lease {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Limits {
-    memory: Option<ByteSize>,
+    memory: Option<Size>,
     stop_grace: Option<Parsed<humantime::Duration>>,
 }
 
@@ -89,6 +91,18 @@ impl TryFrom<String> for Module {
 
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
+struct Size(ByteSize);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_size(&text).map(Self).map_err(|error| format!("{text:?}: {error}"))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
 struct Pin(Digest);
 
 impl TryFrom<String> for Pin {
@@ -104,7 +118,7 @@ impl TryFrom<String> for Pin {
 /// # Errors
 /// Names the file, the line, and what was expected.
 pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Environment) -> Result<Config, ConfigError> {
-    let file: File = serde_saphyr::from_str(text).map_err(|error| ConfigError(format!("{name}: {error}")))?;
+    let file: File = serde_saphyr::from_str(text).map_err(|error| explained(name, text, &error))?;
     let namespace = environment.namespace()?;
     let mut tasks: Vec<TaskSpec> = Vec::new();
     for task in file.tasks {
@@ -129,6 +143,19 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
     }
     let identity = file.identity.or_else(|| environment.pod_name.clone());
     Ok(Config { store: file.lease_store.0, identity, log_format, tasks })
+}
+
+/// The parser's words, without its terms, and with the line they are about.
+fn explained(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError {
+    let words = error.without_snippet().to_string();
+    let words = words.split(" at line ").next().unwrap_or_default();
+    let words = words.replace("sequence start", "a list").replace("mapping start", "fields (`name: value`)");
+    let line = error.location().map(|location| location.line());
+    let content = line.and_then(|line| text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?));
+    ConfigError(match (line, content.map(str::trim)) {
+        (Some(line), Some(content)) => format!("{name}: line {line}: {words}: `{content}`"),
+        _ => format!("{name}: {words}"),
+    })
 }
 
 fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
@@ -157,7 +184,7 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
             on_return: on_return.into(),
             ..policy
         },
-        guest: GuestConfig { args, env, memory: limits.memory.unwrap_or(GuestConfig::MEMORY_DEFAULT) },
+        guest: GuestConfig { args, env, memory: limits.memory.map_or(GuestConfig::MEMORY_DEFAULT, |size| size.0) },
     })
 }
 

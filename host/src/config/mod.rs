@@ -13,7 +13,7 @@ use leasehold_core::{
 use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
 
 pub use file::parse as parse_file;
-pub use values::{EnvVar, Name, OnReturnArg, parse_digest};
+pub use values::{EnvVar, Name, OnReturnArg, parse_digest, parse_size};
 
 /// A host's configuration.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Environment {
     }
 
     fn namespace(&self) -> Result<Option<Name>, ConfigError> {
-        Self::name("NAMESPACE", self.namespace.as_ref())
+        Self::name("NAMESPACE or $POD_NAMESPACE", self.namespace.as_ref())
     }
 
     fn lease_name(&self) -> Result<Option<Name>, ConfigError> {

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use bytesize::ByteSize;
 use clap::ValueEnum;
 use leasehold_core::task::{Digest, OnReturn};
 use serde::Deserialize;
@@ -87,6 +88,14 @@ impl From<OnReturnArg> for OnReturn {
             OnReturnArg::Restart => Self::Restart,
         }
     }
+}
+
+/// A number of bytes.
+///
+/// # Errors
+/// Says what a size looks like.
+pub fn parse_size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "expected a number of bytes, such as 64Mi".into())
 }
 
 /// `sha256:` and 64 hexadecimal digits.

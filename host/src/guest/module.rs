@@ -31,7 +31,7 @@ pub enum ModuleError {
     #[error("it is empty (0 bytes)")]
     Empty,
     /// The first bytes are not `\0asm`.
-    #[error("it is not WebAssembly: it begins with {0:02x?} instead of `\\0asm`")]
+    #[error("it is not WebAssembly: it begins with \"{}\" instead of \"\\0asm\"", _0.escape_ascii())]
     NotWasm(Vec<u8>),
     /// A core module.
     #[error(
@@ -39,7 +39,7 @@ pub enum ModuleError {
     )]
     CoreModule,
     /// Cut off, or damaged.
-    #[error("it is cut off or damaged: {0}")]
+    #[error("it is cut off or damaged; copy or build it again ({0})")]
     Invalid(String),
     /// An import that this host does not have.
     #[error("it needs something this host does not have: {0} (`leasehold wit` prints what there is)")]
@@ -96,8 +96,9 @@ impl GuestRuntime {
             Component::from_binary(self.engine(), bytes).map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
         let compile_time = begun.elapsed();
         let linked = self.linker().instantiate_pre(&component).map_err(|error| {
-            // "component imports instance `a:b/c`, but a matching implementation was not found ..."
-            ModuleError::Import(format!("{error:#}"))
+            // "component imports instance `a:b/c`, but a matching implementation was not found in the linker: ..."
+            let words = format!("{error:#}").replace("component imports instance ", "");
+            ModuleError::Import(words.replace(", but a matching implementation was not found in the linker", ""))
         })?;
         let pre = LeaderTaskPre::new(linked).map_err(|error| ModuleError::Export(format!("{error:#}")))?;
         Ok(ReadyModule { pre, digest: digest(bytes), size: ByteSize(bytes.len() as u64), compile_time })

@@ -1,8 +1,9 @@
 //! Leases in a folder, for one machine: development, tests, and the first try without a cluster.
 //!
 //! `<namespace>.<lease>.json` holds the record; it is replaced atomically, so that a reader needs
-//! no lock. `<namespace>.<lease>.lock` is what writers lock, and it holds the last version given
-//! out, so that versions, and so fencing tokens, go on growing when the Lease is deleted.
+//! no lock. Whoever edits it by hand raises its `version`, or nobody takes the edit for news.
+//! `<namespace>.<lease>.lock` is what writers lock, and it holds the last version given out, so
+//! that versions, and so fencing tokens, go on growing when the Lease is deleted: see [`Counter`].
 //!
 //! A process that is suspended while it holds the lock keeps others from taking over until it
 //! goes on or ends; nobody leads then, never two.
@@ -11,7 +12,10 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,9 +44,10 @@ pub struct FileStore {
     name: Arc<str>,
 }
 
-/// The file's content: the fields of `LeaseSpec` and our annotations, and the version.
+/// The file's content: the fields of `LeaseSpec` and our annotations, the version, and what
+/// others (a newer Leasehold, say) have written beside them.
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct Stored {
     version: u64,
     holder_identity: Option<String>,
@@ -52,6 +57,8 @@ struct Stored {
     lease_transitions: u32,
     task: Option<String>,
     token: Option<u64>,
+    #[serde(flatten)]
+    beside: serde_json::Map<String, serde_json::Value>,
 }
 
 impl FileStore {
@@ -62,7 +69,10 @@ impl FileStore {
     pub fn open(folder: &Path, namespace: &str, name: &str) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         tempfile::tempfile_in(folder)?;
-        Ok(Self { folder: folder.into(), name: format!("{namespace}.{name}").into() })
+        let store = Self { folder: folder.into(), name: format!("{namespace}.{name}").into() };
+        // From here on "not there" has a version, and cannot be taken for news when it is told late.
+        open_lock(&store.path("lock"))?;
+        Ok(store)
     }
 
     fn path(&self, extension: &str) -> PathBuf {
@@ -74,7 +84,11 @@ impl FileStore {
             Failed::Conflict => StoreFailure::Conflict,
             Failed::Missing => StoreFailure::Missing,
             Failed::Damaged(_) => StoreFailure::Rejected,
-            Failed::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => StoreFailure::Denied,
+            Failed::Io(error)
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
+                StoreFailure::Denied
+            }
             Failed::Locked | Failed::Io(_) | Failed::Watch(_) | Failed::Ended(_) => StoreFailure::Unavailable,
         };
         let step = format!("{verb} lease file {}", self.path("json").display());
@@ -91,45 +105,48 @@ impl FileStore {
 
     fn observe(&self) -> Result<Observation, Failed> {
         // First the counter: a Lease that is made after this look has a greater version.
-        let given_out = match fs::read_to_string(self.path("lock")) {
-            Ok(text) => parse_counter(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        let deleted_at = match fs::read_to_string(self.path("lock")) {
+            Ok(text) => Some(Counter::parse(&text).deletion()),
+            // Somebody has removed that, too: how far versions had come is not known any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
         Ok(match self.read_file()? {
             Some(stored) => Observation::Present { version: Version(stored.version), record: stored.into() },
-            None => Observation::Missing { deleted_at: Some(Version(given_out)) },
+            None => Observation::Missing { deleted_at },
         })
     }
 
     fn replace(&self, based_on: Option<Version>, record: &LeaseRecord) -> Result<Version, Failed> {
         let mut lock = Lock::take(&self.path("lock"))?;
-        let current = self.read_file()?;
-        let current_version = current.map(|stored| stored.version);
-        match (based_on, current_version) {
-            (None, None) => {}
-            (Some(based_on), Some(current)) if based_on.0 == current => {}
+        let (current_version, beside) = match (based_on, self.read_file()?) {
+            (None, None) => Default::default(),
+            (Some(based_on), Some(current)) if based_on.0 == current.version => (current.version, current.beside),
             (Some(_), None) => return Err(Failed::Missing),
             _ => return Err(Failed::Conflict),
-        }
-        let version = lock.last_version()?.max(current_version.unwrap_or(0)) + 1;
-        let stored = Stored { version, ..record.clone().into() };
+        };
+        let next = lock.counter()?.at_least(current_version).next();
+        let stored = Stored { version: next.0, beside, ..record.clone().into() };
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         serde_json::to_writer_pretty(&mut file, &stored).map_err(io::Error::from)?;
         file.as_file().sync_data()?;
+        lock.set(next.announced())?;
         file.persist(self.path("json")).map_err(|error| error.error)?;
-        // After the record: see `observe`. Where it fails, the record's own version still counts.
-        lock.set_last_version(version)?;
-        Ok(Version(version))
+        lock.set(next)?;
+        Ok(Version(next.0))
     }
 }
 
 /// The lock file, locked until this is dropped.
 struct Lock(File);
 
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
 impl Lock {
     fn take(path: &Path) -> Result<Self, Failed> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = open_lock(path)?;
         for _ in 0..LOCK_TRIES {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
@@ -140,25 +157,54 @@ impl Lock {
         Err(Failed::Locked)
     }
 
-    fn last_version(&mut self) -> Result<u64, Failed> {
+    fn counter(&mut self) -> Result<Counter, Failed> {
         let mut text = String::new();
         self.0.rewind()?;
         self.0.read_to_string(&mut text)?;
-        Ok(parse_counter(&text))
+        Ok(Counter::parse(&text))
     }
 
-    fn set_last_version(&mut self, version: u64) -> Result<(), Failed> {
+    fn set(&mut self, counter: Counter) -> Result<(), Failed> {
         self.0.rewind()?;
-        // Of fixed width, so that a shorter number never leaves digits of a longer one behind.
-        writeln!(self.0, "{version:020}")?;
+        // Of fixed width, and in one write: nobody reads digits of two numbers.
+        self.0.write_all(format!("{:020}\n", counter.0).as_bytes())?;
         self.0.sync_data()?;
         Ok(())
     }
 }
 
-/// The lock file's content: empty when it was just made.
-fn parse_counter(text: &str) -> u64 {
-    text.trim().parse().unwrap_or(0)
+/// The last version given out, which is even. The odd ones between are those of deletions, which
+/// nobody counts: a deletion so is newer than the record that is gone, and older than the next.
+///
+/// A version is announced here, as the odd number before it, before its record is written, and
+/// stands here after. A writer that dies in between so has used it up; and a reader in between
+/// that finds no record takes this for the older deletion, and never for one of a record to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counter(u64);
+
+impl Counter {
+    /// The lock file's content: empty when it was just made.
+    fn parse(text: &str) -> Self {
+        Self(text.trim().parse().unwrap_or(0))
+    }
+
+    fn at_least(self, version: u64) -> Self {
+        Self(self.0.max(version))
+    }
+
+    /// The version of the next write. What was only announced may have been written.
+    fn next(self) -> Self {
+        Self(((self.0 + 1) | 1) + 1)
+    }
+
+    fn announced(self) -> Self {
+        Self(self.0 - 1)
+    }
+
+    /// Where in the Lease's history a deletion stands that is seen now.
+    fn deletion(self) -> Version {
+        Version(self.0 | 1)
+    }
 }
 
 impl LeaseStore for FileStore {
@@ -182,11 +228,11 @@ impl LeaseStore for FileStore {
                     None => match Watching::begin(&store.folder) {
                         Ok(begun) => watching = Some(begun),
                         Err(error) => {
-                            let error = store.error("watch", Failed::Watch(error));
                             tokio::time::sleep(REWATCH_DELAY).await;
-                            break WatchUpdate::Broken(error);
+                            break WatchUpdate::Broken(store.error("watch", Failed::Watch(error)));
                         }
                     },
+                    Some(begun) if begun.folder_changed.load(Ordering::Relaxed) => watching = None,
                     Some(watching) => {
                         watching.changed.notified().await;
                         break match store.read().await {
@@ -195,7 +241,11 @@ impl LeaseStore for FileStore {
                                 watching.last = Some(seen.clone());
                                 WatchUpdate::Seen(seen)
                             }
-                            Err(error) => WatchUpdate::Broken(error),
+                            Err(error) => {
+                                // Whatever is there next is told, also if it is what was there before.
+                                watching.last = None;
+                                WatchUpdate::Broken(error)
+                            }
                         };
                     }
                 }
@@ -209,6 +259,8 @@ impl LeaseStore for FileStore {
 /// The system tells `changed` when something in the folder did.
 struct Watching {
     changed: Arc<Notify>,
+    /// What is watched may not be what is under the folder's name any more: it was removed, or renamed.
+    folder_changed: Arc<AtomicBool>,
     last: Option<Observation>,
     _watcher: notify::RecommendedWatcher,
 }
@@ -216,18 +268,21 @@ struct Watching {
 impl Watching {
     fn begin(folder: &Path) -> notify::Result<Self> {
         let changed = Arc::new(Notify::new());
-        let tell = changed.clone();
+        let folder_changed = Arc::new(AtomicBool::new(false));
+        let (tell, tell_folder, itself) = (changed.clone(), folder_changed.clone(), folder.to_owned());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error (an overflow, say) may stand for a change. Being read is none.
-            if event.is_ok_and(|event| event.kind.is_access()) {
-                return;
+            match event {
+                Ok(event) if event.kind.is_access() => return,
+                Ok(event) if event.paths.contains(&itself) => tell_folder.store(true, Ordering::Relaxed),
+                _ => {}
             }
             tell.notify_one();
         })?;
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
         // The first look comes after the watch is set up: nothing falls in between.
         changed.notify_one();
-        Ok(Self { changed, last: None, _watcher: watcher })
+        Ok(Self { changed, folder_changed, last: None, _watcher: watcher })
     }
 }
 
@@ -274,6 +329,24 @@ impl From<LeaseRecord> for Stored {
             lease_transitions: record.transitions,
             task: record.task,
             token: record.token,
+            beside: serde_json::Map::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_never_given_out_twice_and_deletions_lie_between() {
+        for counter in (0..10).map(Counter) {
+            let next = counter.next();
+            let after_a_crash = next.announced().next();
+            assert!(counter.deletion().0 < next.0 && counter.0 < next.announced().0 + 1);
+            assert!(next.0 < next.deletion().0 && next.deletion().0 < next.next().0);
+            assert!(next.0 < after_a_crash.0, "{next:?} may have been written");
+            assert!(next.announced().deletion().0 < next.0, "{next:?} may yet be written");
         }
     }
 }

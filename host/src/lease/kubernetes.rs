@@ -66,7 +66,7 @@ impl KubernetesStore {
             },
             _ => StoreFailure::Unavailable,
         };
-        self.failed(failure, verb, error)
+        self.failed(failure, verb, in_plain_words(&error))
     }
 
     fn failed(
@@ -174,7 +174,13 @@ impl LeaseStore for KubernetesStore {
                 ("create", self.api.create(&params, &object).await)
             }
         };
-        let object = written.map_err(|error| self.error(verb, error))?;
+        let object = written.map_err(|error| match (based_on, self.error(verb, error)) {
+            // What is missing is the namespace, and no further try makes that.
+            (None, error @ StoreError { failure: StoreFailure::Missing, .. }) => {
+                StoreError { failure: StoreFailure::Rejected, ..error }
+            }
+            (_, error) => error,
+        })?;
         Ok(self.seen(verb, object)?.0)
     }
 
@@ -223,6 +229,24 @@ enum Malformed {
     Spec(#[source] serde_json::Error),
 }
 
+/// The server's own words; else the ends of the chain of causes, whose beginnings are layers of
+/// the client's.
+fn in_plain_words(error: &kube::Error) -> String {
+    match error {
+        // What kube makes of an answer that is no `Status`.
+        kube::Error::Api(status) if status.reason == "Failed to parse error data" => {
+            format!("what answers (HTTP {}) is not the API server of a Kubernetes cluster", status.code)
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        error => {
+            let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+            let mut words: Vec<_> = causes.map(ToString::to_string).collect();
+            words.drain(..words.len().saturating_sub(2));
+            words.join(": ")
+        }
+    }
+}
+
 fn version(object: &DynamicObject) -> Result<Version, Malformed> {
     parse_version(&object.resource_version().unwrap_or_default())
 }
@@ -268,9 +292,8 @@ fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
         object.data["spec"] = json!({});
     }
     for (field, value) in ours {
-        if let Some(value) = value {
-            object.data["spec"][field] = value;
-        }
+        // A field that is null in an update is absent afterwards.
+        object.data["spec"][field] = value.unwrap_or(Value::Null);
     }
     let annotations = object.annotations_mut();
     for (name, value) in [(TASK_ANNOTATION, task.clone()), (TOKEN_ANNOTATION, token.map(|token| token.to_string()))] {

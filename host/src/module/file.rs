@@ -23,7 +23,7 @@ pub(super) const SETTLE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("{} cannot be read: {}", path.display(), in_plain_words(error))]
     Io {
         /// The file.
         path: PathBuf,
@@ -41,6 +41,14 @@ pub enum ReadError {
     /// The guest's sources do not build.
     #[error("the build failed: cargo's own words are above")]
     Build,
+}
+
+fn in_plain_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::IsADirectory => "it is a folder; give the `.wasm` file in it".into(),
+        _ => error.to_string(),
+    }
 }
 
 /// The file's bytes.

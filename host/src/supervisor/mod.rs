@@ -168,7 +168,7 @@ impl<S: LeaseStore> Supervisor<S> {
         }
         for action in actions {
             match action {
-                Action::Send { id, request, timeout: _ } => self.request = Some(self.send(id, request)),
+                Action::Send { id, request } => self.request = Some(self.send(id, request)),
                 Action::Start { run, module, term } => self.start(run, &module, term),
                 Action::AskToStop(run, reason) => self.ask_to_stop(run, reason),
                 Action::End(run, reason) => self.end(run, reason),

@@ -27,7 +27,9 @@ pub enum Rejected {
     #[error(transparent)]
     Module(#[from] ModuleError),
     /// It is not the pinned one.
-    #[error("its digest is {found}, but the task is pinned to {pinned}")]
+    #[error(
+        "its digest is {found}, but the task is pinned to {pinned}: change the pin, or give the file that it names"
+    )]
     Pinned {
         /// Of the bytes.
         found: Digest,

@@ -101,14 +101,12 @@ pub enum Input {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send this, drop the one before, and give up on it after `timeout`.
+    /// Send this, and drop the one before. The election gives up on it by itself.
     Send {
         /// To be given back with the answer.
         id: RequestId,
         /// What to ask.
         request: Request,
-        /// How long to wait for the answer.
-        timeout: Duration,
     },
     /// Tell people.
     Tell(Notice),

@@ -226,9 +226,8 @@ impl World {
         let mut sent = 0;
         for action in self.election.step(now, input) {
             match action {
-                Action::Send { id, request, timeout } => {
+                Action::Send { id, request } => {
                     sent += 1;
-                    assert_eq!(timeout, self.timing.request_timeout());
                     if let Request::Write { based_on, .. } = &request {
                         let last_told = match &self.told {
                             Observation::Present { version, .. } => Some(*version),
@@ -239,7 +238,7 @@ impl World {
                     if let Some((_, request, earlier, _)) = &self.under_way {
                         // Who wants to be gone for good does not wait for what a read may tell.
                         let dropped = self.withdrawing && *request == Request::Read;
-                        let given_up = now.boot >= *earlier + timeout;
+                        let given_up = now.boot >= *earlier + self.timing.request_timeout();
                         assert!(given_up || dropped, "the request before it is still under way");
                     }
                     self.under_way = Some((id, request, now.boot, None));

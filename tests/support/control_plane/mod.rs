@@ -5,27 +5,28 @@
 //! gone when it is dropped, and also when the test process ends without dropping it (killed, or the
 //! control plane was in a `static`): see [`Guardian`].
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod credentials;
+mod process;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use std::{
+    fs::Permissions,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
-};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use rustix::process::Signal;
 use tempfile::TempDir;
+
+use self::{
+    credentials::{Authority, Credentials, write_kubeconfig},
+    process::{Guardian, Process},
+};
 
 /// How long the API server may take to become ready. It takes about three seconds alone on two
 /// cores; tests that run beside a compiler have seen many times that.
@@ -163,7 +164,7 @@ impl ControlPlane {
     /// When it cannot be killed.
     pub fn stop_api_server(&mut self) -> Result<()> {
         if let Some(mut api_server) = self.api_server.take() {
-            api_server.child.kill()?;
+            api_server.kill()?;
             // It is reaped when it is dropped, and not before can its id become another process's:
             // by then the guardian has forgotten the id.
             self.guardian.watch_over(&[&self.etcd])?;
@@ -286,206 +287,4 @@ fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
         held.push(listener);
     }
     Ok(ports)
-}
-
-/// A child that is killed and reaped when dropped, and logs into a file beside its data.
-struct Process {
-    name: &'static str,
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    /// Runs `name` out of `binaries`, in `folder`.
-    fn start(binaries: &Path, folder: &Path, name: &'static str, arguments: &[String]) -> Result<Self> {
-        let program = binaries.join(name);
-        let log = folder.join(format!("{name}.log"));
-        let output = File::options().create(true).append(true).open(&log)?;
-        let child = Command::new(&program)
-            .args(arguments)
-            // etcd takes its settings from the environment, too.
-            .env_clear()
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .with_context(|| {
-                let program = program.display();
-                format!("cannot run {program} (tests/cluster/binaries builds it)")
-            })?;
-        Ok(Self { name, child, log })
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), signal)
-            .with_context(|| format!("cannot send {signal:?} to {}", self.name))
-    }
-
-    fn ensure_running(&mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("{} has ended: {status}\n{}", self.name, self.log_tail());
-        }
-        Ok(())
-    }
-
-    /// The end of its log, for an error message.
-    fn log_tail(&self) -> String {
-        const LENGTH: u64 = 4096;
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(&self.log)?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(LENGTH)))?;
-            let mut tail = Vec::new();
-            file.read_to_end(&mut tail)?;
-            Ok(tail)
-        };
-        match read() {
-            Ok(tail) => format!("the end of the log of {}:\n{}", self.name, String::from_utf8_lossy(&tail)),
-            Err(error) => format!("the log of {} cannot be read: {error}", self.name),
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Either fails only where the process has ended and is reaped already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A shell that outlives the test process where that dies without cleaning up: the pipe from there
-/// closes, and the shell kills the processes it was told of and removes the folder.
-///
-/// A parent-death signal would need `unsafe` or `setpriv`, would come when the thread that started
-/// the child ends (a test's, mostly), and would leave the folder.
-struct Guardian(Child);
-
-impl Guardian {
-    const SCRIPT: &str = "
-        while read -r line; do pids=$line; done
-        kill -KILL $pids
-        # A process that is just dying may still add a file.
-        for attempt in 1 2 3 4 5; do
-            rm -rf -- \"$1\" && exit
-            sleep 1
-        done";
-
-    fn over(folder: &Path) -> Result<Self> {
-        let child = Command::new("sh")
-            .args(["-c", Self::SCRIPT, "leasehold-test-guardian"])
-            .arg(folder)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Ctrl-C and a test runner's time limit kill the whole group of the test process.
-            .process_group(0)
-            .spawn()
-            .context("cannot run sh")?;
-        Ok(Self(child))
-    }
-
-    /// From now on these are the processes to kill, and no others.
-    fn watch_over(&mut self, processes: &[&Process]) -> Result<()> {
-        let ids: Vec<_> = processes.iter().map(|p| p.child.id().to_string()).collect();
-        let pipe = self.0.stdin.as_mut().context("the guardian has no pipe")?;
-        // In one write, so that a line is there as a whole or not at all.
-        let line = ids.join(" ") + "\n";
-        pipe.write_all(line.as_bytes()).context("the guardian has ended")
-    }
-}
-
-impl Drop for Guardian {
-    fn drop(&mut self) {
-        // By SIGKILL, and before the pipe closes: it must not do its work now.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A throw-away certificate authority, for the API server and for its users.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate and its key, as PEM.
-struct Credentials {
-    certificate: String,
-    key: String,
-}
-
-impl Authority {
-    fn new() -> Result<Self> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = distinguished_name("leasehold-test-authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        Ok(Self(issuer))
-    }
-
-    /// A client certificate, of which Kubernetes takes the common name as the user's name and the
-    /// organization as a group.
-    fn issue_to_user(&self, user: &str, group: Option<&str>) -> Result<Credentials> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = distinguished_name(user);
-        if let Some(group) = group {
-            params.distinguished_name.push(DnType::OrganizationName, group);
-        }
-        self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
-    }
-
-    fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Result<Credentials> {
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![usage];
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.0)?.pem();
-        Ok(Credentials { certificate, key: key.serialize_pem() })
-    }
-
-    /// Writes what `start_api_server` names in its arguments.
-    fn write_server_files(&self, folder: &Path) -> Result<()> {
-        let hosts = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let mut params = CertificateParams::new(hosts)?;
-        params.distinguished_name = distinguished_name("kube-apiserver");
-        let server = self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)?;
-        let service_account = KeyPair::generate()?;
-
-        let files = [
-            ("authority.crt", self.0.pem()),
-            ("server.crt", server.certificate),
-            ("server.key", server.key),
-            ("service-account.key", service_account.serialize_pem()),
-            ("service-account.pub", service_account.public_key_pem()),
-        ];
-        for (name, content) in files {
-            fs::write(folder.join(name), content).with_context(|| format!("cannot write {name}"))?;
-        }
-        Ok(())
-    }
-}
-
-fn distinguished_name(common_name: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    name
-}
-
-fn write_kubeconfig(path: &Path, server: SocketAddr, authority: &Authority, credentials: &Credentials) -> Result<()> {
-    // JSON is YAML.
-    let kubeconfig = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "test", "cluster": {
-            "server": format!("https://{server}"),
-            "certificate-authority-data": BASE64.encode(authority.0.pem()),
-        }}],
-        "users": [{"name": "test", "user": {
-            "client-certificate-data": BASE64.encode(&credentials.certificate),
-            "client-key-data": BASE64.encode(&credentials.key),
-        }}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "current-context": "test",
-    });
-    fs::write(path, format!("{kubeconfig:#}\n")).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,0 +1,139 @@
+//! Flags, the config file, and folders for leases.
+
+use leasehold_tests::host_process::{Said, leasehold};
+
+use super::{Desk, FAILED, MISTAKE, good, refused};
+
+#[test]
+fn a_flag_that_is_wrong_is_named_with_what_would_be_right() {
+    let cases: [(&[&str], &[&str]); 15] = [
+        (&["--no-such-flag"], &["'--no-such-flag'", "--help"]),
+        (&["--lease-duration", "10s"], &["--lease-duration", "renew deadline (10s)", "raise the first"]),
+        (&["--lease-duration", "9s"], &["lease duration (9s)", "renew deadline (10s)"]),
+        (&["--renew-deadline", "20s"], &["--renew-deadline", "lease duration (15s)", "lower the second"]),
+        (&["--renew-deadline", "4s"], &["renew deadline (4s)", "a third of the lease duration (5s)"]),
+        (&["--retry-period", "10s"], &["--retry-period", "renew deadline (10s)", "retry period (10s)"]),
+        (&["--lease-duration", "15500ms"], &["whole seconds", "15.5s"]),
+        (&["--lease-duration", "15"], &["--lease-duration", "time unit needed"]),
+        (&["--lease", "Bad_Name"], &["--lease", "\"Bad_Name\"", "lower-case letters"]),
+        (&["--name", "a/b"], &["--name", "\"a/b\"", "lower-case letters"]),
+        (&["--memory", "lots"], &["--memory", "'lots'", "such as 64Mi"]),
+        (&["--env", "REGION"], &["--env", "NAME=VALUE"]),
+        (&["--digest", "abc"], &["--digest", "sha256: and 64 hexadecimal digits", "leasehold check"]),
+        (&["--on-return", "maybe"], &["--on-return", "hold, release, restart"]),
+        (&["--config", "host.yaml"], &["--config", "cannot be used with"]),
+    ];
+    let desk = Desk::new();
+    for (flags, says) in cases {
+        desk.refuses_to_run(&[&[good()], flags].concat(), MISTAKE, says);
+    }
+    refused(
+        &["run", good(), "--lease-store", "etcd"],
+        &[],
+        MISTAKE,
+        &["--lease-store", "`kubernetes` or `file:FOLDER`"],
+    );
+    refused(&["run"], &[], MISTAKE, &["<MODULE>", "--help"]);
+    refused(&["run", "oci:registry/task:1"], &[], MISTAKE, &["`oci:`", "path of a file"]);
+    refused(
+        &["run", good()],
+        &[("RUST_LOG", "leasehold=loud"), ("HOME", "/")],
+        FAILED,
+        &["RUST_LOG", "leasehold=loud"],
+    );
+}
+
+#[test]
+fn a_variable_that_is_wrong_is_named() {
+    let desk = Desk::new();
+    let store = desk.lease_store();
+    for variable in ["LEASE_NAME", "NAMESPACE", "POD_NAMESPACE"] {
+        let says = [&*format!("${variable}"), "\"Bad_Name\"", "lower-case letters"];
+        refused(&["run", good(), "--lease-store", &store], &[(variable, "Bad_Name")], MISTAKE, &says);
+        desk.has_no_lease();
+    }
+}
+
+#[test]
+fn a_file_name_that_makes_no_name_asks_for_one() {
+    let desk = Desk::new();
+    let module = desk.write("Report (1).wasm", std::fs::read(good()).expect("a guest"));
+    desk.refuses_to_run(&[&module], MISTAKE, &["\"Report (1)\"", "--name"]);
+}
+
+#[test]
+fn a_mistake_in_the_config_is_told_with_its_line_and_field() {
+    let head = "leaseStore: file:{leases}\ntasks:\n- name: a\n  module: {good}\n";
+    let cases: [(&str, &[&str]); 13] = [
+        ("  replicas: 3\n", &["line 5", "unknown field `replicas`", "onReturn"]),
+        ("  limits: {cpu: 1}\n", &["line 5", "unknown field `cpu`", "memory"]),
+        ("  args: all\n", &["line 5", "expected a list", "`args: all`"]),
+        ("  env: [A]\n", &["line 5", "expected fields (`name: value`)", "`env: [A]`"]),
+        ("  adopt: perhaps\n", &["line 5", "`adopt: perhaps`"]),
+        ("  limits: {memory: lots}\n", &["line 5", "\"lots\"", "such as 64Mi"]),
+        ("  lease: {duration: 15}\n", &["line 5", "time unit needed"]),
+        ("  lease:\n    duration: 10s\n", &["line 6", "task \"a\"", "longer than the renew deadline (10s)"]),
+        ("  lease: {name: Bad_Name}\n", &["line 5", "\"Bad_Name\"", "lower-case letters"]),
+        ("  digest: abc\n", &["line 5", "sha256: and 64"]),
+        ("  onReturn: maybe\n", &["line 5", "`maybe`", "hold, release, restart"]),
+        ("- name: b\n", &["line 5", "missing field `module`"]),
+        (
+            "- {name: b, module: {good}, lease: {name: a}}\n",
+            &["line 5", "task \"b\"", "the lease of task \"a\"", "each needs its own"],
+        ),
+    ];
+    let desk = Desk::new();
+    for (rest, says) in cases {
+        desk.refuses_config(&format!("{head}{rest}"), says);
+    }
+    desk.refuses_config("", &["unexpected end of input"]);
+    desk.refuses_config("leaseStore: file:{leases}\ntasks: []\n", &["`tasks` is empty", "name at least one"]);
+    desk.refuses_config("leaseStore: etcd\ntasks: []\n", &["line 1", "`kubernetes` or `file:FOLDER`"]);
+    desk.refuses_config("tasks: {\n", &["line"]);
+    let missing = desk.text("missing.yaml");
+    refused(&["run", "--config", &missing], &[], MISTAKE, &["cannot read the config file", &missing]);
+}
+
+#[test]
+fn a_folder_that_cannot_hold_leases_is_named() {
+    let desk = Desk::new();
+    let file = desk.write("file", "");
+    // Nobody can make files in /sys, root neither.
+    for folder in [file.clone(), format!("{file}/below"), "/sys".to_owned()] {
+        let store = format!("file:{folder}");
+        let says = ["cannot keep leases", &*folder, "give a folder that can be written"];
+        refused(&["run", good(), "--lease-store", &store], &[], FAILED, &says);
+    }
+}
+
+#[test]
+fn dev_says_what_folder_it_needs() {
+    let desk = Desk::new();
+    let empty = desk.text("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    refused(&["dev", &empty], &[], MISTAKE, &[&empty, "no Cargo.toml", "guest-examples/heartbeat"]);
+    refused(&["dev", &desk.text("missing")], &[], MISTAKE, &["no Cargo.toml"]);
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in ["run", "dev", "check", "wit"] {
+        let Said { code, stdout, .. } = leasehold(&[command, "--help"], &[]);
+        assert_eq!(code, Some(0));
+        assert!(stdout.contains("Example") && stdout.contains(&format!("leasehold {command}")), "{stdout}");
+    }
+    let Said { code, stdout, .. } = leasehold(&["run", "--help"], &[]);
+    assert_eq!(code, Some(0));
+    for wanted in ["[default: 15s]", "[default: 64Mi]", "Exit codes: 0", "--lease-store file:"] {
+        assert!(stdout.contains(wanted), "no {wanted:?} in:\n{stdout}");
+    }
+}
+
+#[test]
+fn wit_prints_the_world_to_build_for() {
+    let Said { code, stdout, .. } = leasehold(&["wit"], &[]);
+    assert_eq!(code, Some(0));
+    for wanted in ["package leasehold:task@", "world leader-task", "export on-start-leading", "interface leadership"] {
+        assert!(stdout.contains(wanted), "no {wanted:?} in:\n{stdout}");
+    }
+}

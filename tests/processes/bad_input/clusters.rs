@@ -1,0 +1,187 @@
+//! Clusters that are not there, do not answer, or do not let the host do its work.
+
+use std::{net::TcpListener, sync::OnceLock};
+
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    rbac::v1::{Role, RoleBinding},
+};
+use kube::{Api, api::PostParams};
+use leasehold_tests::{
+    build,
+    control_plane::ControlPlane,
+    host_process::{HostProcess, PATIENCE},
+};
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{Desk, FAILED, good, refused};
+
+struct Cluster {
+    plane: ControlPlane,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// One for all tests of this file, which change nothing but objects of their own name.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let runtime = tokio::runtime::Runtime::new().expect("threads");
+        let plane = runtime.block_on(ControlPlane::start(build::control_plane_binaries())).expect("a control plane");
+        Cluster { plane, runtime }
+    })
+}
+
+impl Cluster {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        let _inside = self.runtime.enter();
+        Api::default_namespaced(self.plane.client())
+    }
+
+    /// As a person makes it beforehand. Returns it as it is then.
+    fn make_lease(&self, name: &str) -> Lease {
+        let lease = json!({"metadata": {"name": name}, "spec": {}});
+        let lease: Lease = serde_json::from_value(lease).expect("a lease");
+        self.runtime.block_on(self.api().create(&PostParams::default(), &lease)).expect("made")
+    }
+
+    fn lease(&self, name: &str) -> Option<Lease> {
+        self.runtime.block_on(self.api().get_opt(name)).expect("the API server answers")
+    }
+
+    /// The kubeconfig of a user who may do this to the lease of this name, and no more.
+    fn user_with(&self, lease: &str, verbs: &[&str]) -> String {
+        let user = format!("{lease}-user");
+        if !verbs.is_empty() {
+            let rule = json!({
+                "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [lease], "verbs": verbs,
+            });
+            let role = json!({"metadata": {"name": user}, "rules": [rule]});
+            let binding = json!({
+                "metadata": {"name": user},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
+            });
+            let role: Role = serde_json::from_value(role).expect("a role");
+            let binding: RoleBinding = serde_json::from_value(binding).expect("a binding");
+            let params = PostParams::default();
+            self.runtime.block_on(self.api().create(&params, &role)).expect("made");
+            self.runtime.block_on(self.api().create(&params, &binding)).expect("made");
+        }
+        let path = self.plane.kubeconfig_for(&user).expect("a kubeconfig");
+        path.to_str().expect("a temporary folder's path is UTF-8").to_owned()
+    }
+}
+
+fn refused_by(kubeconfig: &str, lease: &str, more: &[&str], says: &[&str]) {
+    refused(&[&["run", good(), "--lease", lease], more].concat(), &[("KUBECONFIG", kubeconfig)], FAILED, says);
+}
+
+fn kubeconfig_for_port(port: u16) -> String {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": {"server": format!("https://127.0.0.1:{port}")}}],
+        "users": [{"name": "test", "user": {"token": "test"}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "current-context": "test",
+    })
+    .to_string()
+}
+
+#[test]
+fn without_a_cluster_it_says_how_to_name_one_and_how_to_go_without() {
+    let without = ["found no cluster", "KUBECONFIG", "--lease-store file:"];
+    refused(&["run", good()], &[], FAILED, &without);
+    let desk = Desk::new();
+    let missing = desk.text("missing.kubeconfig");
+    refused_by(&missing, "task", &[], &[&without[..], &[&missing]].concat());
+    let other = kubeconfig_for_port(1).replace(r#""current-context":"test""#, r#""current-context":"prod""#);
+    refused_by(&desk.write("context", other), "task", &[], &["found no cluster", "prod"]);
+}
+
+#[test]
+fn an_address_where_nothing_listens_is_told_as_that() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it listens").port();
+    drop(listener);
+    let desk = Desk::new();
+    let kubeconfig = desk.write("kubeconfig", kubeconfig_for_port(port));
+    refused_by(&kubeconfig, "task", &[], &["cannot reach the cluster", "lease default/task", "Connection refused"]);
+}
+
+#[test]
+fn a_cluster_that_never_answers_is_given_up_after_a_while() {
+    // The system accepts connections for it, and that is all that happens to them.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it listens").port();
+    let desk = Desk::new();
+    let kubeconfig = desk.write("kubeconfig", kubeconfig_for_port(port));
+    refused_by(&kubeconfig, "task", &[], &["has not answered for 10s", "is it up?"]);
+}
+
+#[test]
+fn a_right_that_is_missing_is_named_with_the_rule_that_gives_it() {
+    let cluster = cluster();
+    let rule = "{apiGroups: [coordination.k8s.io], resources: [leases], verbs: ";
+
+    let before = cluster.make_lease("no-right");
+    let nobody = cluster.user_with("no-right", &[]);
+    let needs = format!("{rule}[get, list, watch, update]}}");
+    refused_by(&nobody, "no-right", &[], &["not allowed to read the lease", "default/no-right", &needs]);
+    assert_eq!(cluster.lease("no-right"), Some(before));
+
+    let before = cluster.make_lease("read-only");
+    let reader = cluster.user_with("read-only", &["get"]);
+    let needs = format!("{rule}[list, watch, update]}}");
+    refused_by(&reader, "read-only", &[], &["may not list, watch, update lease default/read-only", &needs]);
+    assert_eq!(cluster.lease("read-only"), Some(before));
+
+    let editor = cluster.user_with("not-there", &["get", "list", "watch", "update"]);
+    let needs = format!("{rule}[create]}}");
+    let says = ["lease default/not-there does not exist", "may not be created", "make it beforehand", &needs];
+    refused_by(&editor, "not-there", &[], &says);
+    assert_eq!(cluster.lease("not-there"), None);
+}
+
+#[test]
+fn a_namespace_that_does_not_exist_is_told_and_not_waited_for() {
+    let cluster = cluster();
+    let kubeconfig = cluster.plane.kubeconfig().to_str().expect("UTF-8");
+    refused_by(
+        kubeconfig,
+        "task",
+        &["-n", "no-such-place"],
+        &["namespace no-such-place does not exist", "--namespace"],
+    );
+}
+
+/// Design, invariant 9: a Role with these four on one Lease that was made beforehand is enough.
+#[test]
+fn get_list_watch_and_update_of_one_lease_are_enough_to_lead_and_to_release() {
+    let cluster = cluster();
+    cluster.make_lease("enough");
+    let kubeconfig = cluster.user_with("enough", &["get", "list", "watch", "update"]);
+    let mut host = HostProcess::run_in_cluster("least", good().as_ref(), kubeconfig.as_ref(), &["--lease", "enough"]);
+    host.wait_for_event("guest-started", 1);
+    let holder = || cluster.lease("enough").and_then(|lease| lease.spec).and_then(|spec| spec.holder_identity);
+    assert!(holder().is_some_and(|holder| holder.starts_with("least_")));
+    let begun = std::time::Instant::now();
+    let is_renewed = || {
+        let spec = cluster.lease("enough").and_then(|lease| lease.spec).expect("a spec");
+        spec.renew_time.map(|time| time.0) > spec.acquire_time.map(|time| time.0)
+    };
+    while !is_renewed() {
+        assert!(begun.elapsed() < PATIENCE, "it does not renew");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0));
+    assert_eq!(holder().as_deref(), Some(""));
+    let told = host.events();
+    let trouble = told.iter().find(|event| event.line["level"] == "WARN" || event.line["level"] == "ERROR");
+    assert!(trouble.is_none(), "{trouble:?}");
+}
