@@ -283,7 +283,8 @@ fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
         ("leaseDurationSeconds", duration.map(|duration| json!(duration.as_secs()))),
         ("acquireTime", time(*acquired)),
         ("renewTime", time(*renewed)),
-        ("leaseTransitions", Some(json!(transitions))),
+        // An int32 in the API.
+        ("leaseTransitions", Some(json!((*transitions).min(i32::MAX.unsigned_abs())))),
     ];
     if !object.data.is_object() {
         object.data = json!({});

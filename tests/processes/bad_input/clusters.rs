@@ -13,7 +13,7 @@ use leasehold_tests::{
     host_process::{HostProcess, PATIENCE},
 };
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Desk, FAILED, good, refused};
 
@@ -54,24 +54,27 @@ impl Cluster {
 
     /// The kubeconfig of a user who may do this to the lease of this name, and no more.
     fn user_with(&self, lease: &str, verbs: &[&str]) -> String {
-        let user = format!("{lease}-user");
-        if !verbs.is_empty() {
-            let rule = json!({
-                "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [lease], "verbs": verbs,
-            });
-            let role = json!({"metadata": {"name": user}, "rules": [rule]});
-            let binding = json!({
-                "metadata": {"name": user},
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
-            });
-            let role: Role = serde_json::from_value(role).expect("a role");
-            let binding: RoleBinding = serde_json::from_value(binding).expect("a binding");
-            let params = PostParams::default();
-            self.runtime.block_on(self.api().create(&params, &role)).expect("made");
-            self.runtime.block_on(self.api().create(&params, &binding)).expect("made");
-        }
-        let path = self.plane.kubeconfig_for(&user).expect("a kubeconfig");
+        let rule = json!({
+            "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [lease], "verbs": verbs,
+        });
+        let rules = if verbs.is_empty() { json!([]) } else { json!([rule]) };
+        self.user_with_role(&format!("{lease}-user"), json!({"rules": rules}))
+    }
+
+    /// The kubeconfig of a user who has this role.
+    fn user_with_role(&self, user: &str, role: Value) -> String {
+        let mut role: Role = serde_json::from_value(role).expect("a role");
+        role.metadata.name = Some(user.to_owned());
+        let binding = json!({
+            "metadata": {"name": user},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
+        });
+        let binding: RoleBinding = serde_json::from_value(binding).expect("a binding");
+        let params = PostParams::default();
+        self.runtime.block_on(self.api().create(&params, &role)).expect("made");
+        self.runtime.block_on(self.api().create(&params, &binding)).expect("made");
+        let path = self.plane.kubeconfig_for(user).expect("a kubeconfig");
         path.to_str().expect("a temporary folder's path is UTF-8").to_owned()
     }
 }
@@ -184,4 +187,17 @@ fn get_list_watch_and_update_of_one_lease_are_enough_to_lead_and_to_release() {
     let told = host.events();
     let trouble = told.iter().find(|event| event.line["level"] == "WARN" || event.line["level"] == "ERROR");
     assert!(trouble.is_none(), "{trouble:?}");
+}
+
+#[test]
+fn the_role_in_deploy_is_enough_where_the_lease_is_still_to_be_made() {
+    let cluster = cluster();
+    let role = std::fs::read_to_string(build::root().join("deploy/role.yaml")).expect("it is there");
+    let kubeconfig = cluster.user_with_role("deployed", serde_saphyr::from_str(&role).expect("it is YAML"));
+    let args = ["--lease", "deployed"];
+    let mut host = HostProcess::run_in_cluster("deployed", good().as_ref(), kubeconfig.as_ref(), &args);
+    host.wait_for_event("guest-started", 1);
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0));
+    assert!(cluster.lease("deployed").is_some());
 }
