@@ -21,11 +21,13 @@ pub trait LeaseStore: Send + Sync + 'static {
     fn read(&self) -> impl Future<Output = Result<Observation, StoreError>> + Send;
 
     /// Replaces the Lease if its version still is `based_on`, or makes it, with `None`, if there is none.
-    /// What others wrote beside the record (fields, labels, annotations) is kept.
+    /// What others wrote beside the record (fields, labels, annotations) is kept. A write that changes
+    /// nothing may return `based_on` (Kubernetes does that); electors always change `renewed`.
     ///
     /// # Errors
     /// [`StoreFailure::Conflict`] where the version is another or the Lease to be made is there
-    /// already, [`StoreFailure::Missing`] where the Lease to be replaced is gone; nothing is written then.
+    /// already, [`StoreFailure::Missing`] where the Lease to be replaced is gone (or `Conflict`, where a
+    /// store cannot tell the two apart); nothing is written then.
     ///
     /// # Cancel safety
     /// May be dropped at any time; the write then has happened, will happen later, or never.
