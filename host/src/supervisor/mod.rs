@@ -6,9 +6,9 @@
 
 pub mod modules;
 
-use std::{future::pending, sync::Arc, time::Instant};
+use std::{future::pending, ops::ControlFlow, sync::Arc, time::Instant};
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use leasehold_core::{
     election::{ElectionConfig, Leadership, LossReason, Notice, Reply, Request, RequestId, Term},
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
@@ -110,7 +110,7 @@ struct Guest {
 impl<S: LeaseStore> Supervisor<S> {
     async fn run(
         mut self,
-        mut watch: futures_util::stream::BoxStream<'static, WatchUpdate>,
+        mut watch: BoxStream<'static, WatchUpdate>,
         mut guest_events: mpsc::Receiver<(RunId, GuestEvent)>,
         mut modules: watch::Receiver<Arc<ReadyModule>>,
         mut shutdown: watch::Receiver<bool>,
@@ -138,7 +138,9 @@ impl<S: LeaseStore> Supervisor<S> {
             next = tokio::select! {
                 biased;
                 (id, result) = answer => self.answered(id, result),
-                update = watch.next() => self.watched(update),
+                // A watch never ends. If one did, this process ends with it: better than to look alive
+                // without hearing of anything.
+                update = watch.next() => self.watched(update.expect("a store's watch never ends")),
                 Some((run, event)) = guest_events.recv() => self.guest_event(run, event),
                 Ok(()) = shutdown.changed() => Input::Shutdown,
                 Ok(()) = modules.changed() => {
@@ -153,7 +155,7 @@ impl<S: LeaseStore> Supervisor<S> {
     }
 
     /// One step of the core, and what it says to do.
-    fn step(&mut self, input: Input) -> std::ops::ControlFlow<()> {
+    fn step(&mut self, input: Input) -> ControlFlow<()> {
         let now = clock::now();
         let actions = self.replica.step(now, input);
         // First the bound: whatever follows, a guest of a lost term is ended, one of a renewed term goes on.
@@ -176,10 +178,10 @@ impl<S: LeaseStore> Supervisor<S> {
                 Action::TellRestart(delay) => {
                     say!(info, self.subject, "restart-delayed"; "the component is started again in {delay:?}");
                 }
-                Action::Exit => return std::ops::ControlFlow::Break(()),
+                Action::Exit => return ControlFlow::Break(()),
             }
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     }
 
     /// The answer as a future. The core gives up on it by itself, whatever the store does.
@@ -205,15 +207,13 @@ impl<S: LeaseStore> Supervisor<S> {
         Input::Answered(id, result)
     }
 
-    fn watched(&self, update: Option<WatchUpdate>) -> Input {
+    fn watched(&self, update: WatchUpdate) -> Input {
         match update {
-            Some(WatchUpdate::Seen(seen)) => Input::Watched(WatchEvent::Seen(seen)),
-            Some(WatchUpdate::Broken(error)) => {
+            WatchUpdate::Seen(seen) => Input::Watched(WatchEvent::Seen(seen)),
+            WatchUpdate::Broken(error) => {
                 say!(warn, self.subject, "watch-broken"; "{}", Chain(&error));
                 Input::Watched(WatchEvent::Broken)
             }
-            // A store's watch never ends; if one does, reads take its place.
-            None => Input::Watched(WatchEvent::Broken),
         }
     }
 
