@@ -229,8 +229,8 @@ fn a_renewal_answered_nine_seconds_late_and_then_silence_do_not_stretch_the_term
     cluster.wait_for_renewals(1);
     let renewed = cluster.renewed_micros();
     assert!(renewed > acquired);
-    // The answer to that renewal arrives, and then nothing more does.
-    std::thread::sleep(Duration::from_millis(9_300));
+    // The answer to that renewal arrives, and before the next one is sent, ten seconds after it, silence.
+    std::thread::sleep(Duration::from_millis(9_600));
     network.set(Weather { answers_late: Duration::ZERO, silent: true });
     let stopped = leader.wait_for_event("guest-stopped", 1);
     let bound = renewed + micros(Duration::from_secs(30));
