@@ -80,7 +80,11 @@ pub fn changes(path: PathBuf) -> notify::Result<BoxStream<'static, Result<Vec<u8
     let changed = Changed::watch(&folder, RecursiveMode::NonRecursive, |_| true)?;
     let contents = stream::unfold((changed, path), |(mut changed, path)| async move {
         changed.settled().await?;
-        Some((read(&path), (changed, path)))
+        // A large one takes its time, and renewals must not wait for it.
+        let reading = path.clone();
+        let bytes = tokio::task::spawn_blocking(move || read(&reading)).await;
+        let bytes = bytes.unwrap_or_else(|error| Err(ReadError::Io { path: path.clone(), error: error.into() }));
+        Some((bytes, (changed, path)))
     });
     Ok(contents.boxed())
 }

@@ -65,7 +65,10 @@ pub async fn keep_ready(
 ) {
     let mut last_rejected = None;
     while let Some(change) = changes.next().await {
-        let found = change.as_ref().ok().map(|bytes| digest(bytes));
+        // Not here: this is the control thread, and a large module takes its time to hash as well.
+        let hashed = tokio::task::spawn_blocking(move || (change.as_ref().ok().map(|bytes| digest(bytes)), change));
+        // Only where the runtime is ending; if ever otherwise, the caller says that this has ended.
+        let Ok((found, change)) = hashed.await else { return };
         if found.as_ref() == Some(&current.borrow().digest) {
             last_rejected = None;
             continue;
