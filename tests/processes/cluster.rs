@@ -10,14 +10,14 @@ use kube::{
 use leasehold_tests::{
     build::{self, guest},
     control_plane::ControlPlane,
-    host_process::{Event, HostProcess, PATIENCE},
+    host_process::{HostProcess, PATIENCE},
     network::{Network, Weather},
 };
 use rustix::process::Signal;
 use serde_json::json;
 
-const LEASE: [&str; 6] = ["--lease-duration", "6s", "--renew-deadline", "4s", "--retry-period", "1s"];
-const LEASE_DURATION: Duration = Duration::from_secs(6);
+use super::{LEASE, LEASE_DURATION, assert_stopped_then_released, micros, only};
+
 const RENEW_DEADLINE: Duration = Duration::from_secs(4);
 
 /// Control planes that start at the same time get in each other's way on two cores.
@@ -89,17 +89,8 @@ impl Cluster {
     }
 }
 
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).expect("not centuries")
-}
-
 fn now_micros() -> i64 {
     jiff::Timestamp::now().as_microsecond()
-}
-
-fn only(events: Vec<Event>) -> Event {
-    let [event] = <[Event; 1]>::try_from(events).expect("it happened once");
-    event
 }
 
 #[test]
@@ -127,9 +118,7 @@ fn of_three_replicas_one_leads_and_a_terminated_leader_hands_over_after_its_gues
         assert!(begun.elapsed() < PATIENCE, "nobody has taken over");
         std::thread::sleep(Duration::from_millis(5));
     };
-    let order: Vec<_> = leader.events().iter().map(|event| event.name().to_owned()).collect();
-    let at = |name: &str| order.iter().position(|event| event == name).unwrap_or_else(|| panic!("{name} in {order:?}"));
-    assert!(at("stop-requested") < at("guest-stopped") && at("guest-stopped") < at("released"), "{order:?}");
+    assert_stopped_then_released(&leader);
     let stopped = only(leader.events_named("guest-stopped"));
     let released = only(leader.events_named("released"));
     assert!(stopped.at_micros <= taken.at_micros);

@@ -1,6 +1,6 @@
 //! Hosts on one machine, with the Lease in a folder.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command};
 
 use leasehold_tests::{
     build::{self, guest},
@@ -10,17 +10,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Long enough that a handover by expiry cannot be taken for one at once.
-const LEASE: [&str; 6] = ["--lease-duration", "6s", "--renew-deadline", "4s", "--retry-period", "1s"];
-const LEASE_DURATION: Duration = Duration::from_secs(6);
+use super::{LEASE, LEASE_DURATION, assert_stopped_then_released, micros, only};
 
 fn lease(folder: &Path, name: &str) -> Value {
     let text = fs::read(folder.join(format!("default.{name}.json"))).expect("the lease is there");
     serde_json::from_slice(&text).expect("a lease is replaced in one step, never half")
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).expect("not centuries")
 }
 
 fn of_guest(text: &'static str) -> impl Fn(&Event) -> bool {
@@ -46,12 +40,10 @@ fn an_interrupted_leader_hands_over_at_once_and_only_after_its_guest_has_stopped
     let successor = standby.wait_for_event("leading", 1);
     standby.wait_for("beat of the successor's guest", of_guest("beat 1,"));
 
-    let order: Vec<_> = leader.events().iter().map(|event| event.name().to_owned()).collect();
-    let at = |name: &str| order.iter().position(|event| event == name).unwrap_or_else(|| panic!("{name} in {order:?}"));
-    assert!(at("stop-requested") < at("guest-stopped") && at("guest-stopped") < at("released"), "{order:?}");
+    assert_stopped_then_released(&leader);
     leader.wait_for("the guest's own last words", of_guest("asked to stop: StopReason::Shutdown"));
-    let [stopped] = &leader.events_named("guest-stopped")[..] else { panic!("{order:?}") };
-    let [released] = &leader.events_named("released")[..] else { panic!("{order:?}") };
+    let stopped = only(leader.events_named("guest-stopped"));
+    let released = only(leader.events_named("released"));
     assert!(stopped.at_micros <= successor.at_micros);
     assert!(
         successor.at_micros - released.at_micros < micros(LEASE_DURATION / 2),

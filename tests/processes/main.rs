@@ -4,3 +4,27 @@ mod bad_input;
 mod cluster;
 mod dev;
 mod folder;
+
+use std::time::Duration;
+
+use leasehold_tests::host_process::{Event, HostProcess};
+
+/// Long enough that a handover by expiry cannot be taken for one at once.
+const LEASE: [&str; 6] = ["--lease-duration", "6s", "--renew-deadline", "4s", "--retry-period", "1s"];
+const LEASE_DURATION: Duration = Duration::from_secs(6);
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).expect("not centuries")
+}
+
+fn only(events: Vec<Event>) -> Event {
+    let [event] = <[Event; 1]>::try_from(events).expect("it happened once");
+    event
+}
+
+/// Invariants 3 and 4, as the host that was asked to end has told them.
+fn assert_stopped_then_released(host: &HostProcess) {
+    let order: Vec<_> = host.events().iter().map(|event| event.name().to_owned()).collect();
+    let at = |name: &str| order.iter().position(|event| event == name).unwrap_or_else(|| panic!("{name} in {order:?}"));
+    assert!(at("stop-requested") < at("guest-stopped") && at("guest-stopped") < at("released"), "{order:?}");
+}
