@@ -1,6 +1,6 @@
 //! The command line, as it is typed.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
@@ -8,7 +8,7 @@ use humantime::Duration;
 use leasehold_core::task::Digest;
 
 use crate::{
-    config::{EnvVar, Name, OnReturnArg, StoreChoice, parse_digest, parse_module, parse_size},
+    config::{EnvVar, Name, OnReturnArg, Reference, StoreChoice, parse_digest, parse_size},
     log::LogFormat,
 };
 
@@ -33,6 +33,7 @@ pub enum Command {
 Examples:
   leasehold run task.wasm                              the Lease is named after the file
   leasehold run task.wasm --lease nightly -n jobs      a Lease that was made beforehand
+  leasehold run configmap:jobs/nightly/task.wasm       the component in a ConfigMap, followed as it changes
   leasehold run task.wasm --lease-store file:/tmp/l    without a cluster
   leasehold run --config host.yaml                     several tasks, one Lease each
 
@@ -52,9 +53,8 @@ Example:
 
 Exit codes: 0 this host can run it, 2 it cannot")]
     Check {
-        /// The component's file
-        #[arg(value_parser = parse_module)]
-        module: PathBuf,
+        /// The component's file, or `configmap:[NAMESPACE/]NAME/KEY`
+        module: Reference,
     },
     /// Print the WIT package that this host speaks
     #[command(after_help = "\
@@ -66,13 +66,14 @@ Example:
 /// `leasehold run`
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The component's file; when it is replaced, the new one is swapped in
-    #[arg(value_parser = parse_module, required_unless_present = "config")]
-    pub module: Option<PathBuf>,
+    /// The component: a file, or `configmap:[NAMESPACE/]NAME/KEY`; when it is replaced, the new one is swapped in
+    #[arg(required_unless_present = "config")]
+    pub module: Option<Reference>,
     /// Several tasks, from a YAML file, instead of one by flags
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
         "identity", "adopt", "digest", "guest_args", "env", "memory", "stop_grace", "on_return",
+        "admin",
     ])]
     pub config: Option<PathBuf>,
     /// The task's name, for logs and on the Lease [default: the Lease's name, else the file's]
@@ -120,6 +121,9 @@ pub struct RunArgs {
     /// What becomes of the Lease when `on-start-leading` returns ok
     #[arg(long, value_enum, default_value_t)]
     pub on_return: OnReturnArg,
+    /// Serve /livez, /readyz and /metrics over HTTP at this address (0.0.0.0:8080, say)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin: Option<SocketAddr>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,

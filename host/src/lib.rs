@@ -4,12 +4,15 @@
 //! [`module`] (where components come from), [`guest`] (runs them). [`config`] is what a person
 //! asked for, checked; [`commands`] are what `main` can do. Adapters never import each other.
 
+pub mod admin;
 pub mod args;
 pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod guest;
+pub mod kubernetes;
 pub mod lease;
 pub mod log;
 pub mod module;
+pub mod report;
 pub mod supervisor;

@@ -23,13 +23,13 @@ const RENEW_DEADLINE: Duration = Duration::from_secs(4);
 /// Control planes that start at the same time get in each other's way on two cores.
 static STARTING: Mutex<()> = Mutex::new(());
 
-struct Cluster {
-    plane: ControlPlane,
-    runtime: tokio::runtime::Runtime,
+pub(super) struct Cluster {
+    pub(super) plane: ControlPlane,
+    pub(super) runtime: tokio::runtime::Runtime,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let one_at_a_time = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let runtime = tokio::runtime::Runtime::new().expect("threads");
         let plane = runtime.block_on(ControlPlane::start(build::control_plane_binaries())).expect("a control plane");
@@ -54,12 +54,12 @@ impl Cluster {
         (leader, standby)
     }
 
-    fn leases(&self) -> Api<Lease> {
+    pub(super) fn leases(&self) -> Api<Lease> {
         let _inside = self.runtime.enter();
         Api::namespaced(self.plane.client(), "default")
     }
 
-    fn lease(&self) -> Lease {
+    pub(super) fn lease(&self) -> Lease {
         let leases = self.leases();
         self.runtime.block_on(leases.get("task")).expect("the lease is there")
     }
@@ -69,7 +69,7 @@ impl Cluster {
         spec.renew_time.expect("it was renewed").0.as_microsecond()
     }
 
-    fn patch(&self, patch: &serde_json::Value) {
+    pub(super) fn patch(&self, patch: &serde_json::Value) {
         let leases = self.leases();
         let patch = Patch::Merge(patch);
         self.runtime.block_on(leases.patch("task", &PatchParams::default(), &patch)).expect("patched");

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cluster;
+mod config_map;
 mod dev;
 mod folder;
 

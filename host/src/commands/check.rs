@@ -1,15 +1,14 @@
 //! `leasehold check`
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::io::{self, Write};
 
 use anyhow::Context;
 
+use super::source::source;
 use crate::{
+    config::Reference,
     guest::runtime::GuestRuntime,
-    module::file,
+    kubernetes::cluster::Cluster,
     supervisor::modules::{Rejected, prepare},
 };
 
@@ -17,15 +16,16 @@ use crate::{
 ///
 /// # Errors
 /// This host cannot run it, and why.
-pub fn check(module: &Path) -> anyhow::Result<()> {
-    let workers = tokio::runtime::Builder::new_current_thread().build()?;
+pub fn check(module: &Reference) -> anyhow::Result<()> {
+    let workers = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let guests = GuestRuntime::new(workers.handle().clone())?;
-    let ready = file::read(module)
-        .map_err(Rejected::from)
-        .and_then(|bytes| prepare(&guests, &bytes, None))
-        .with_context(|| format!("{} cannot be run", module.display()))?;
+    let bytes = workers.block_on(async {
+        let source = source(module, None, &Cluster::default()).await?;
+        source.read().await.map_err(Rejected::from).with_context(|| format!("{module} cannot be run"))
+    })?;
+    let ready = prepare(&guests, &bytes, None).with_context(|| format!("{module} cannot be run"))?;
     let mut out = io::stdout().lock();
-    writeln!(out, "{}: this host can run it", module.display())?;
+    writeln!(out, "{module}: this host can run it")?;
     writeln!(out, "  digest    {}", ready.digest)?;
     writeln!(out, "  size      {}", ready.size)?;
     writeln!(out, "  compiles  in {:.0?}", ready.compile_time)?;

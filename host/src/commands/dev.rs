@@ -1,16 +1,14 @@
 //! `leasehold dev`
 
-use anyhow::Context;
 use leasehold_core::{task::TaskConfig, timing::Timing};
 
-use super::host::{Prepared, host};
+use super::host::host;
 use crate::{
     args::DevArgs,
-    config::{Config, ConfigError, EnvVar, StoreChoice, TaskSpec},
+    config::{Config, ConfigError, EnvVar, Reference, StoreChoice, TaskSpec},
     guest::runtime::GuestConfig,
     log,
-    module::cargo::Package,
-    supervisor::modules,
+    module::{ModuleSource, cargo::Package},
 };
 
 /// Builds the guest, runs it under a Lease in cargo's target folder, and swaps it on save.
@@ -25,21 +23,18 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
     let timing = Timing::new(lease, lease * 2 / 3, lease / 6)
         .map_err(|error| ConfigError(format!("--lease-duration: {error}")))?;
     let name: crate::config::Name = package.name.replace('_', "-").parse().map_err(ConfigError)?;
-    eprintln!("Building {name} for wasm32-wasip2 (the first time takes a minute) ...");
-    let bytes = package.build().map_err(|error| {
-        ConfigError(format!("{error}\n(is the target missing? `rustup target add wasm32-wasip2` installs it)"))
-    })?;
     let leases = package.target_folder.join("leasehold-dev");
     eprintln!(
-        "Built. Saving a file of {folder} builds and swaps it. Start the same command in a second terminal for a \
-         standby; end one in any way.\nThe lease is in {leases}.",
+        "Building {name} for wasm32-wasip2 (the first time takes a minute). Then, saving a file of {folder} builds and \
+         swaps it. Start the same command in a second terminal for a standby; end one in any way.\nThe lease is in \
+         {leases}.",
         folder = folder.display(),
         leases = leases.display(),
     );
     let spec = TaskSpec {
         lease: name.clone(),
         name,
-        module: folder,
+        module: Reference::File(folder),
         digest: None,
         namespace: None,
         adopt: false,
@@ -51,11 +46,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
             memory: GuestConfig::MEMORY_DEFAULT,
         },
     };
-    let config = Config { store: StoreChoice::Folder(leases), identity: None, log_format, tasks: vec![spec] };
-    host(config, |guests, tasks| {
-        let module = modules::prepare(guests, &bytes, None).context("what was built cannot be run")?;
-        let changes = package.changes().context("cannot notice changes of the guest's folder")?;
-        let spec = tasks.into_iter().next().context("the task")?;
-        Ok(vec![Prepared { spec, module, changes }])
-    })
+    let config =
+        Config { store: StoreChoice::Folder(leases), identity: None, log_format, admin: None, tasks: vec![spec] };
+    host(config, async |_, _| Ok(ModuleSource::Package(package.clone())))
 }

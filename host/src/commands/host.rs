@@ -2,8 +2,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
-use futures_core::stream::BoxStream;
+use anyhow::{Context, bail};
+use bytesize::ByteSize;
 use leasehold_core::{election::ElectionConfig, ports::LeaseStore};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -12,22 +12,31 @@ use tokio::{
 };
 
 use crate::{
+    admin::{self, Shown},
     config::{Config, Name, StoreChoice, TaskSpec},
     guest::{module::ReadyModule, runtime::GuestRuntime},
+    kubernetes::{
+        cluster::{Cluster, first_contact},
+        events::EventWriter,
+    },
     lease::{access, file::FileStore, kubernetes::KubernetesStore},
-    log::{Subject, say},
-    module::file::ReadError,
-    supervisor::{self, Supervised, modules},
+    log::Subject,
+    module::{Changes, ModuleSource},
+    report::{Report, happenings, health::Readiness, metrics::Metrics},
+    supervisor::{
+        self, Supervised,
+        modules::{self, Rejected},
+    },
 };
 
-/// How long the cluster may take to answer at the start. Later, it may be gone for as long as it likes.
-const FIRST_CONTACT: Duration = Duration::from_secs(10);
+/// How long the last Events may take when everything else has ended.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// A task whose first module is ready.
-pub(super) struct Prepared {
-    pub(super) spec: TaskSpec,
-    pub(super) module: ReadyModule,
-    pub(super) changes: BoxStream<'static, Result<Vec<u8>, ReadError>>,
+struct Prepared {
+    spec: TaskSpec,
+    module: ReadyModule,
+    changes: Changes,
 }
 
 /// The threads that guests run on: a guest may hold one for an epoch tick at a time, so never
@@ -35,7 +44,7 @@ pub(super) struct Prepared {
 ///
 /// # Errors
 /// The system has no threads left.
-pub(super) fn guest_threads() -> anyhow::Result<tokio::runtime::Runtime> {
+fn guest_threads() -> anyhow::Result<tokio::runtime::Runtime> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(2))
@@ -45,16 +54,15 @@ pub(super) fn guest_threads() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the guests' threads")
 }
 
-/// Runs all tasks until the host is asked to end. `prepare` makes the tasks' modules ready,
-/// before anything else is touched.
+/// Runs all tasks until the host is asked to end. `open` finds where a task's module comes from.
 ///
 /// # Errors
 /// What kept it from starting; or it was asked to end twice.
 pub(super) fn host(
     config: Config,
-    prepare: impl FnOnce(&GuestRuntime, Vec<TaskSpec>) -> anyhow::Result<Vec<Prepared>>,
+    open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
 ) -> anyhow::Result<()> {
-    let Config { store, identity, log_format: _, tasks } = config;
+    let Config { store, identity, log_format: _, admin, tasks } = config;
     let threads = guest_threads()?;
     let guests = Arc::new(GuestRuntime::new(threads.handle().clone())?);
     // The control thread is this one. Renewals run here, and no guest ever does.
@@ -62,14 +70,33 @@ pub(super) fn host(
         .enable_all()
         .build()
         .context("cannot start the control thread's runtime")?;
+    let host = Host {
+        identity: identity.unwrap_or_else(host_name),
+        guests,
+        readiness: Arc::new(Readiness::new(tasks.iter().map(|task| task.name.as_str()))),
+        metrics: Arc::default(),
+        cluster: Cluster::default(),
+        shutdown: watch::Sender::new(false),
+    };
     let result = control.block_on(async {
-        // From here on a signal is not lost, but waits for the tasks to be there.
-        let signals = Signals::listen()?;
-        let tasks = prepare(&guests, tasks)?;
-        let identity = identity.unwrap_or_else(host_name);
-        let (shutdown, _) = watch::channel(false);
-        let running = start(&store, &identity, tasks, &guests, &shutdown).await?;
-        until_ended(running, signals, &shutdown).await
+        let mut signals = Signals::listen()?;
+        if let Some(address) = admin {
+            let Host { readiness, metrics, guests, .. } = &host;
+            let (readiness, metrics, guests) = (readiness.clone(), metrics.clone(), guests.clone());
+            admin::serve(address, Shown { readiness, metrics, guests }).await?;
+        }
+        let started = async {
+            let tasks = host.prepare_all(tasks, open).await?;
+            host.start_all(&store, tasks).await
+        };
+        let running = tokio::select! {
+            running = started => running?,
+            name = signals.next() => {
+                tracing::info!(event = "shutdown", signal = name, "ending: nothing has begun yet");
+                return Ok(());
+            }
+        };
+        running.until_ended(signals, &host.shutdown).await
     });
     // What still runs there, a build or a guest that was given up, is not waited for.
     control.shutdown_background();
@@ -77,45 +104,142 @@ pub(super) fn host(
     result
 }
 
-async fn start(
-    store: &StoreChoice,
-    identity: &str,
-    tasks: Vec<Prepared>,
-    guests: &Arc<GuestRuntime>,
-    shutdown: &watch::Sender<bool>,
-) -> anyhow::Result<JoinSet<()>> {
-    let mut running = JoinSet::new();
-    match store {
-        StoreChoice::Folder(folder) => {
-            for task in tasks {
-                let namespace = task.spec.namespace.as_ref().map_or("default", Name::as_str).to_owned();
-                let store = open_folder(folder, &namespace, task.spec.lease.as_str())?;
-                spawn(&mut running, task, store, namespace, identity, guests, shutdown);
+/// What all tasks share.
+struct Host {
+    identity: String,
+    guests: Arc<GuestRuntime>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    cluster: Cluster,
+    /// Becomes true when the host was asked to end.
+    shutdown: watch::Sender<bool>,
+}
+
+impl Host {
+    /// Makes the tasks' modules ready, before any Lease is touched.
+    async fn prepare_all(
+        &self,
+        tasks: Vec<TaskSpec>,
+        open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
+    ) -> anyhow::Result<Vec<Prepared>> {
+        let mut prepared = Vec::new();
+        for spec in tasks {
+            self.readiness.waits(spec.name.as_str(), "its module is being read");
+            let source = open(&spec, &self.cluster).await?;
+            let cannot = || format!("task {}: module {} cannot be run", spec.name, spec.module);
+            let (module, changes) = self.prepare(&spec, source).await.with_context(cannot)?;
+            prepared.push(Prepared { spec, module, changes });
+        }
+        Ok(prepared)
+    }
+
+    async fn prepare(&self, spec: &TaskSpec, source: ModuleSource) -> anyhow::Result<(ReadyModule, Changes)> {
+        // First, so that no change is missed while the bytes of now are read and compiled.
+        let changes = source.changes()?;
+        let bytes = match source.read().await {
+            // Not the module's fault, and so not the caller's.
+            Err(error) if error.is_of_the_source() => return Err(error.into()),
+            read => read.map_err(Rejected::from)?,
+        };
+        // A large one takes many seconds, and whoever waits should know for what.
+        let (task, size) = (spec.name.as_str(), ByteSize(bytes.len() as u64));
+        tracing::info!(event = "module-loading", task, "compiling {} ({size})", spec.module);
+        self.readiness.waits(task, "its module is being compiled");
+        let (guests, pinned) = (self.guests.clone(), spec.digest.clone());
+        let compiled = tokio::task::spawn_blocking(move || modules::prepare(&guests, &bytes, pinned.as_ref()));
+        let module = compiled.await.context("compiling it failed, which is a defect")??;
+        Ok((module, changes))
+    }
+
+    /// Starts the tasks' loops.
+    async fn start_all(&self, store: &StoreChoice, tasks: Vec<Prepared>) -> anyhow::Result<Running> {
+        let mut running = Running::default();
+        match store {
+            StoreChoice::Folder(folder) => {
+                for task in tasks {
+                    let namespace = task.spec.namespace.as_ref().map_or("default", Name::as_str).to_owned();
+                    let store = open_folder(folder, &namespace, task.spec.lease.as_str())?;
+                    let subject = self.subject(&task.spec, &namespace);
+                    self.start(&mut running, task, store, namespace, subject, None);
+                }
+            }
+            StoreChoice::Kubernetes => {
+                let client = self.cluster.client().await?;
+                let mut checked = Vec::new();
+                for task in tasks {
+                    let lease = task.spec.lease.as_str();
+                    self.readiness.waits(task.spec.name.as_str(), "the cluster is asked what it allows");
+                    let namespace =
+                        task.spec.namespace.as_ref().map_or(client.default_namespace(), Name::as_str).to_owned();
+                    let store = KubernetesStore::new(client.clone(), &namespace, lease);
+                    first_contact(access::check(client, &store, &namespace, lease)).await?;
+                    let subject = self.subject(&task.spec, &namespace);
+                    let events = first_contact(EventWriter::new(client.clone(), &namespace, lease, &subject)).await?;
+                    checked.push((task, store, namespace, subject, events));
+                }
+                // None competes until all may.
+                for (task, store, namespace, subject, events) in checked {
+                    self.start(&mut running, task, store, namespace, subject, events);
+                }
             }
         }
-        StoreChoice::Kubernetes => {
-            let client = access::client().await?;
-            let mut stores = Vec::new();
-            for task in &tasks {
-                let namespace =
-                    task.spec.namespace.as_ref().map_or(client.default_namespace(), Name::as_str).to_owned();
-                let store = KubernetesStore::new(client.clone(), &namespace, task.spec.lease.as_str());
-                tokio::time::timeout(
-                    FIRST_CONTACT,
-                    access::check(&client, &store, &namespace, task.spec.lease.as_str()),
-                )
-                .await
-                .map_err(|_| {
-                    anyhow!("the cluster has not answered for {FIRST_CONTACT:?}: is its address right, and is it up?")
-                })??;
-                stores.push((store, namespace));
-            }
-            for (task, (store, namespace)) in tasks.into_iter().zip(stores) {
-                spawn(&mut running, task, store, namespace, identity, guests, shutdown);
-            }
+        Ok(running)
+    }
+
+    fn subject(&self, spec: &TaskSpec, namespace: &str) -> Subject {
+        Subject {
+            task: spec.name.as_str().into(),
+            lease: format!("{namespace}/{}", spec.lease).into(),
+            // Unique for every boot of every replica: electors that take themselves for another of the
+            // same name made several leaders (kubernetes/kubernetes 61151).
+            identity: format!("{}_{:08x}", self.identity, fastrand::u32(..)).into(),
         }
     }
-    Ok(running)
+
+    fn start<S: LeaseStore>(
+        &self,
+        running: &mut Running,
+        task: Prepared,
+        store: S,
+        namespace: String,
+        subject: Subject,
+        events: Option<EventWriter>,
+    ) {
+        let Prepared { spec, module, changes } = task;
+        let queue = events.map(|writer| {
+            let (queue, happened) = happenings();
+            running.events.spawn(writer.write_all(happened));
+            queue
+        });
+        let metrics = self.metrics.of_task(spec.name.as_str(), spec.lease.as_str());
+        let election = ElectionConfig {
+            identity: subject.identity.to_string(),
+            task: spec.name.as_str().to_owned(),
+            adopt: spec.adopt,
+            timing: spec.timing,
+        };
+        let report = Arc::new(Report::new(subject, metrics, queue));
+        report.module_loaded(&module);
+        let (current, receiver) = watch::channel(Arc::new(module));
+        running.tasks.spawn(supervisor::supervise(Supervised {
+            store,
+            guests: self.guests.clone(),
+            report: report.clone(),
+            namespace,
+            lease: spec.lease.as_str().to_owned(),
+            election,
+            policy: spec.policy,
+            guest: spec.guest,
+            modules: receiver,
+            shutdown: self.shutdown.subscribe(),
+        }));
+        let keep_ready = modules::keep_ready(self.guests.clone(), report.clone(), spec.digest, changes, current);
+        running.modules.spawn(async move {
+            keep_ready.await;
+            report.module_unwatched();
+        });
+        self.readiness.ready(spec.name.as_str());
+    }
 }
 
 /// Opens a Lease in a folder.
@@ -127,71 +251,45 @@ fn open_folder(folder: &Path, namespace: &str, lease: &str) -> anyhow::Result<Fi
         .with_context(|| format!("cannot keep leases in {}: give a folder that can be written", folder.display()))
 }
 
-fn spawn<S: LeaseStore>(
-    running: &mut JoinSet<()>,
-    task: Prepared,
-    store: S,
-    namespace: String,
-    identity: &str,
-    guests: &Arc<GuestRuntime>,
-    shutdown: &watch::Sender<bool>,
-) {
-    let Prepared { spec, module, changes } = task;
-    // Unique for every boot of every replica: electors that take themselves for another of the
-    // same name made several leaders (kubernetes/kubernetes 61151).
-    let identity = format!("{identity}_{:08x}", fastrand::u32(..));
-    let subject = Subject {
-        task: spec.name.as_str().into(),
-        lease: format!("{namespace}/{}", spec.lease).into(),
-        identity: identity.as_str().into(),
-    };
-    modules::tell_loaded(&subject, &module);
-    let (current, receiver) = watch::channel(Arc::new(module));
-    running.spawn(supervisor::supervise(Supervised {
-        store,
-        guests: guests.clone(),
-        subject: subject.clone(),
-        namespace,
-        lease: spec.lease.as_str().to_owned(),
-        election: ElectionConfig {
-            identity,
-            task: spec.name.as_str().to_owned(),
-            adopt: spec.adopt,
-            timing: spec.timing,
-        },
-        policy: spec.policy,
-        guest: spec.guest,
-        modules: receiver,
-        shutdown: shutdown.subscribe(),
-    }));
-    let keep_ready = modules::keep_ready(guests.clone(), subject.clone(), spec.digest, changes, current);
-    tokio::spawn(async move {
-        keep_ready.await;
-        say!(warn, subject, "module-unwatched"; "changes of the module are not noticed any more");
-    });
+/// What has been started.
+#[derive(Default)]
+struct Running {
+    /// A loop a task.
+    tasks: JoinSet<()>,
+    /// Those that keep the tasks' modules ready.
+    modules: JoinSet<()>,
+    /// Those that write Events.
+    events: JoinSet<()>,
 }
 
-async fn until_ended(
-    mut running: JoinSet<()>,
-    mut signals: Signals,
-    shutdown: &watch::Sender<bool>,
-) -> anyhow::Result<()> {
-    loop {
-        tokio::select! {
-            ended = running.join_next() => match ended {
-                None => return Ok(()),
-                Some(Ok(())) if *shutdown.borrow() => {}
-                Some(Ok(())) => bail!("a task's loop ended by itself, which is a defect"),
-                // Better to end, and be started again, than to look alive without electing.
-                Some(Err(panicked)) => bail!("a task's loop failed, which is a defect: {panicked}"),
-            },
-            name = signals.next() => {
-                if shutdown.send_replace(true) {
-                    bail!("{name} came a second time: ended without waiting for the component; the lease runs out");
+impl Running {
+    async fn until_ended(mut self, mut signals: Signals, shutdown: &watch::Sender<bool>) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                ended = self.tasks.join_next() => match ended {
+                    None => break,
+                    Some(Ok(())) if *shutdown.borrow() => {}
+                    Some(Ok(())) => bail!("a task's loop ended by itself, which is a defect"),
+                    // Better to end, and be started again, than to look alive without electing.
+                    Some(Err(panicked)) => bail!("a task's loop failed, which is a defect: {panicked}"),
+                },
+                name = signals.next() => {
+                    if shutdown.send_replace(true) {
+                        bail!("{name} came a second time: ended without waiting for the component; the lease runs out");
+                    }
+                    tracing::info!(event = "shutdown", signal = name, "ending: the component first, then the lease");
                 }
-                tracing::info!(event = "shutdown", signal = name, "ending: the component first, then the lease");
             }
         }
+        // With them goes the last one who could tell the writers of anything.
+        self.modules.shutdown().await;
+        if tokio::time::timeout(LAST_EVENTS, self.events.join_all()).await.is_err() {
+            tracing::warn!(
+                event = "event-dropped",
+                "the last Kubernetes Events were not written within {LAST_EVENTS:?}"
+            );
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod host;
 mod run;
+mod source;
 mod wit;
 
 pub use check::check;

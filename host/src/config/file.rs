@@ -1,6 +1,6 @@
 //! The config file: YAML, camelCase, the same task shape that a custom resource would carry.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use bytesize::ByteSize;
 use leasehold_core::{
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Config, ConfigError, Environment, Name, OnReturnArg, StoreChoice, TaskSpec, parse_digest, parse_module, parse_size,
+    Config, ConfigError, Environment, Name, OnReturnArg, Reference, StoreChoice, TaskSpec, parse_digest, parse_size,
 };
 use crate::{guest::runtime::GuestConfig, log::LogFormat};
 
@@ -22,6 +22,8 @@ struct File {
     lease_store: Parsed<StoreChoice>,
     #[serde(default)]
     identity: Option<String>,
+    #[serde(default)]
+    admin: Option<Parsed<SocketAddr>>,
     tasks: Vec<Spanned<Task>>,
 }
 
@@ -29,7 +31,7 @@ struct File {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Task {
     name: Name,
-    module: Module,
+    module: Parsed<Reference>,
     #[serde(default)]
     digest: Option<Pin>,
     #[serde(default)]
@@ -74,18 +76,6 @@ where
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(|error| serde::de::Error::custom(format!("{text:?}: {error}")))
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Module(PathBuf);
-
-impl TryFrom<String> for Module {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        parse_module(&text).map(Self)
     }
 }
 
@@ -142,7 +132,8 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
         return Err(ConfigError(format!("{name}: `tasks` is empty: name at least one")));
     }
     let identity = file.identity.or_else(|| environment.pod_name.clone());
-    Ok(Config { store: file.lease_store.0, identity, log_format, tasks })
+    let admin = file.admin.map(|admin| admin.0);
+    Ok(Config { store: file.lease_store.0, identity, log_format, admin, tasks })
 }
 
 /// The parser's words, without its terms, and with the line they are about.

@@ -1,9 +1,10 @@
 //! What a person asked for, parsed once into types that cannot be wrong. No I/O in here.
 
 mod file;
+mod reference;
 mod values;
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use leasehold_core::{
     task::{Digest, TaskConfig},
@@ -13,6 +14,7 @@ use leasehold_core::{
 use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
 
 pub use file::parse as parse_file;
+pub use reference::Reference;
 pub use values::{EnvVar, Name, OnReturnArg, parse_digest, parse_size};
 
 /// A host's configuration.
@@ -24,6 +26,8 @@ pub struct Config {
     pub identity: Option<String>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Where health and metrics are served, if anywhere.
+    pub admin: Option<SocketAddr>,
     /// At least one; names and Leases differ.
     pub tasks: Vec<TaskSpec>,
 }
@@ -69,8 +73,8 @@ impl Environment {
 pub struct TaskSpec {
     /// For logs, and on the Lease (one Lease, one task).
     pub name: Name,
-    /// The component's file.
-    pub module: PathBuf,
+    /// Where the component is.
+    pub module: Reference,
     /// Only a module with this digest is run.
     pub digest: Option<Digest>,
     /// `None` takes the host's own namespace.
@@ -121,17 +125,6 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A module given as text: for now a path.
-pub(crate) fn parse_module(text: &str) -> Result<PathBuf, String> {
-    match text.split_once(':') {
-        Some((scheme @ ("configmap" | "oci" | "http" | "https"), _)) => Err(format!(
-            "modules cannot be fetched from `{scheme}:` yet: give the path of a file (a mounted ConfigMap is one)"
-        )),
-        _ if text.is_empty() => Err("the module's path is empty".into()),
-        _ => Ok(text.into()),
-    }
-}
-
 impl Config {
     /// One task, from flags. (`--config` is read by the caller: see [`parse_file`].)
     ///
@@ -156,6 +149,7 @@ impl Config {
             memory,
             stop_grace,
             on_return,
+            admin,
             log_format,
         } = args;
         let module = module.ok_or_else(|| ConfigError("give a module, or --config with a file of tasks".into()))?;
@@ -167,7 +161,7 @@ impl Config {
         let name = match name.or_else(|| lease.clone()) {
             Some(name) => name,
             None => {
-                let stem = module.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+                let stem = module.stem().replace('_', "-");
                 stem.parse().map_err(|error| {
                     ConfigError(format!("no name can be made of the file's name ({error}): give one with --name"))
                 })?
@@ -188,6 +182,6 @@ impl Config {
                 memory,
             },
         };
-        Ok(Self { store: lease_store, identity, log_format, tasks: vec![task] })
+        Ok(Self { store: lease_store, identity, log_format, admin, tasks: vec![task] })
     }
 }

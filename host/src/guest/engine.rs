@@ -3,14 +3,17 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use anyhow::Context;
-use leasehold_core::timing::EPOCH_TICK;
+use leasehold_core::{time::BootTime, timing::EPOCH_TICK};
 use wasmtime::{Config, Engine};
+
+use crate::clock;
 
 /// Moves the epoch every [`EPOCH_TICK`] until it is dropped.
 ///
@@ -19,6 +22,8 @@ use wasmtime::{Config, Engine};
 #[derive(Debug)]
 pub struct EpochTicker {
     end: Arc<AtomicBool>,
+    /// By the boot clock, in nanoseconds.
+    last_tick: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -29,17 +34,24 @@ impl EpochTicker {
     /// The system has no thread left.
     pub fn start(engine: &Engine) -> anyhow::Result<Self> {
         let end = Arc::new(AtomicBool::new(false));
-        let (engine, ended) = (engine.clone(), end.clone());
+        let last_tick = Arc::new(AtomicU64::new(clock::boot().as_nanos()));
+        let (engine, ended, ticked) = (engine.clone(), end.clone(), last_tick.clone());
         let thread = thread::Builder::new()
             .name("epoch-ticker".into())
             .spawn(move || {
                 while !ended.load(Ordering::Relaxed) {
                     thread::park_timeout(EPOCH_TICK);
                     engine.increment_epoch();
+                    ticked.store(clock::boot().as_nanos(), Ordering::Relaxed);
                 }
             })
             .context("cannot start the epoch ticker's thread")?;
-        Ok(Self { end, thread: Some(thread) })
+        Ok(Self { end, last_tick, thread: Some(thread) })
+    }
+
+    /// How long ago it ticked last.
+    pub fn silent_for(&self) -> Duration {
+        clock::boot().since(BootTime::from_nanos(self.last_tick.load(Ordering::Relaxed)))
     }
 }
 

@@ -6,7 +6,7 @@
 //! 3. drop: the call's future and its store are dropped, which ends a guest that waits in a host
 //!    call. Only then is [`GuestEvent::Ended`] told. A store is never used again.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use futures_util::FutureExt;
@@ -91,7 +91,7 @@ pub struct GuestRuntime {
     engine: Engine,
     linker: Linker<State>,
     workers: tokio::runtime::Handle,
-    _ticker: EpochTicker,
+    ticker: EpochTicker,
 }
 
 impl GuestRuntime {
@@ -105,7 +105,12 @@ impl GuestRuntime {
         let linker =
             imports::linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's functions: {error:#}"))?;
         let ticker = EpochTicker::start(&engine)?;
-        Ok(Self { engine, linker, workers, _ticker: ticker })
+        Ok(Self { engine, linker, workers, ticker })
+    }
+
+    /// How long ago the epoch moved: without the ticker, a guest that computes would not be ended.
+    pub fn ticker_silent_for(&self) -> Duration {
+        self.ticker.silent_for()
     }
 
     pub(super) fn engine(&self) -> &Engine {

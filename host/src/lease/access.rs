@@ -1,77 +1,51 @@
-//! Reaching the cluster, and what this host may do there: found out once, before it competes, so
-//! that a mistake is a clear message at the start and not a silent standby.
+//! What the election needs of a cluster, checked before it competes.
 
-use std::error::Error;
-
-use anyhow::{Context, anyhow, bail};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use anyhow::{Context, bail};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, Config, api::PostParams};
+use kube::{Api, Client, api::PostParams};
 use leasehold_core::{
     lease::Observation,
     ports::{LeaseStore, StoreFailure},
 };
 
 use super::kubernetes::KubernetesStore;
-
-/// A client for the cluster this runs in, else for the one the kubeconfig points at.
-///
-/// # Errors
-/// There is neither.
-pub async fn client() -> anyhow::Result<Client> {
-    let mut config = Config::infer().await.map_err(|error| {
-        // Of the two ways, the kubeconfig is the one that a person can have meant.
-        let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        anyhow!(
-            "found no cluster: this is not a Pod with a service account, and no kubeconfig works ({why}). Set \
-             KUBECONFIG, or try it without a cluster: --lease-store file:/tmp/leases"
-        )
-    })?;
-    // The election itself decides when a request is tried again.
-    config.default_retry = false;
-    tracing::info!(event = "cluster", "using the cluster at {}", config.cluster_url);
-    Client::try_from(config).context("the cluster's configuration does not make a client")
-}
+use crate::kubernetes::{access::Target, in_plain_words};
 
 /// Checks that the cluster answers and that the Lease may be read, watched and written.
 ///
 /// # Errors
 /// Names what is not reached, or the rule that is missing.
 pub async fn check(client: &Client, store: &KubernetesStore, namespace: &str, lease: &str) -> anyhow::Result<()> {
+    let target = Target { group: "coordination.k8s.io", resource: "leases", namespace, name: Some(lease) };
     let present = match store.read().await {
         Ok(Observation::Present { .. }) => true,
         Ok(Observation::Missing { .. }) => false,
         Err(error) if error.failure == StoreFailure::Denied => {
-            let rule = rule(&["get", "list", "watch", "update"]);
+            let rule = target.rule(&["get", "list", "watch", "update"]);
             return Err(error).with_context(|| format!("not allowed to read the lease; it needs a Role with {rule}"));
         }
         Err(error) => return Err(error).context("cannot reach the cluster"),
     };
-    let mut missing = Vec::new();
-    for verb in ["list", "watch", "update"] {
-        if !allowed(client, namespace, lease, verb).await? {
-            missing.push(verb);
-        }
-    }
+    let missing = target.denied(client, &["list", "watch", "update"]).await?;
     if !present {
-        try_to_create(client, namespace, lease).await?;
+        try_to_create(client, &target, namespace, lease).await?;
     }
     if !missing.is_empty() {
-        bail!("may not {} lease {namespace}/{lease}: add to the Role: {}", missing.join(", "), rule(&missing));
+        bail!("may not {} lease {namespace}/{lease}: add to the Role: {}", missing.join(", "), target.rule(&missing));
     }
     Ok(())
 }
 
 /// A trial that makes nothing. Whether the Lease may be made is not only a question of rights: the
 /// namespace may be missing.
-async fn try_to_create(client: &Client, namespace: &str, lease: &str) -> anyhow::Result<()> {
+async fn try_to_create(client: &Client, target: &Target<'_>, namespace: &str, lease: &str) -> anyhow::Result<()> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let mut trial = Lease::default();
     trial.metadata.name = Some(lease.to_owned());
     let status = match Api::<Lease>::namespaced(client.clone(), namespace).create(&params, &trial).await {
         Ok(_) => return Ok(()),
         Err(kube::Error::Api(status)) => status,
-        Err(error) => return Err(error).context("cannot ask the cluster whether the lease may be created"),
+        Err(error) => bail!("cannot ask the cluster whether the lease may be created: {}", in_plain_words(&error)),
     };
     match status.code {
         // Somebody else just did.
@@ -81,39 +55,9 @@ async fn try_to_create(client: &Client, namespace: &str, lease: &str) -> anyhow:
             "lease {namespace}/{lease} does not exist, and may not be created ({}): make it beforehand (`kubectl create \
              -f` of a Lease without a holder is enough), or add to the Role: {}",
             status.message,
-            rule(&["create"])
+            target.rule(&["create"])
         ),
         404 => bail!("namespace {namespace} does not exist: create it, or give another with --namespace"),
         _ => bail!("lease {namespace}/{lease} does not exist, and cannot be created: {}", status.message),
-    }
-}
-
-fn rule(verbs: &[&str]) -> String {
-    format!("{{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [{}]}}", verbs.join(", "))
-}
-
-async fn allowed(client: &Client, namespace: &str, lease: &str, verb: &str) -> anyhow::Result<bool> {
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(ResourceAttributes {
-                group: Some("coordination.k8s.io".into()),
-                resource: Some("leases".into()),
-                namespace: Some(namespace.into()),
-                name: Some(lease.into()),
-                verb: Some(verb.into()),
-                ..Default::default()
-            }),
-            ..Default::default()
-        },
-        ..Default::default()
-    };
-    match Api::all(client.clone()).create(&PostParams::default(), &review).await {
-        Ok(review) => Ok(review.status.is_some_and(|status| status.allowed)),
-        // Whoever may not even ask (unusual) finds out when it competes.
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            tracing::warn!(event = "access-unknown", "may not ask what this host may do: {}", status.message);
-            Ok(true)
-        }
-        Err(error) => Err(error).context("cannot ask the cluster what this host may do"),
     }
 }

@@ -2,20 +2,17 @@
 //!
 //! Every write is a `create`, or an `update` that names the `resourceVersion` it was decided on
 //! (invariant 9). What others wrote into the object (fields this version does not know as well)
-//! is kept, which is why it is handled as JSON. Connections are HTTP/1.1: a request that is given
-//! up closes its connection, so that the next one gets a fresh connection and cannot wait behind
-//! a dead one.
+//! is kept, which is why it is handled as JSON.
 
 use std::sync::{Mutex, PoisonError};
 
 use futures_core::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::StreamExt;
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::{
     Api, Client, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams, PostParams, WatchParams},
-    core::WatchEvent as KubeEvent,
+    api::{ApiResource, DynamicObject, PostParams},
 };
 use leasehold_core::{
     lease::{LeaseRecord, Observation, Version},
@@ -26,11 +23,10 @@ use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 use super::{TASK_ANNOTATION, TOKEN_ANNOTATION};
-
-/// How long to wait before a broken watch is tried again.
-const REWATCH_DELAY: Duration = Duration::from_secs(1);
-/// The server is asked to end a watch after this long; it is taken up again where it was.
-const WATCH_SECONDS: u32 = 290;
+use crate::kubernetes::{
+    in_plain_words,
+    watch::{Seen, WatchError, watch_one},
+};
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -101,54 +97,19 @@ impl KubernetesStore {
         Some(object)
     }
 
-    async fn changes(self, from: String) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
-        let only_this = format!("metadata.name={}", self.name);
-        let params = WatchParams::default().fields(&only_this).timeout(WATCH_SECONDS);
-        let events = self.api.watch(&params, &from).await.map_err(|error| self.error("watch", error))?;
-        let changes = events.map(move |event| match event.map_err(|error| self.error("watch", error))? {
-            KubeEvent::Added(object) | KubeEvent::Modified(object) => {
+    fn watched(&self, seen: Seen<DynamicObject>) -> Result<Observation, StoreError> {
+        match seen {
+            Seen::Present(object) => {
                 let (version, record) = self.seen("watch", object)?;
-                Ok(Change::Lease(Observation::Present { version, record }))
+                Ok(Observation::Present { version, record })
             }
-            KubeEvent::Deleted(object) => {
-                let version = version(&object).map_err(|error| self.failed(StoreFailure::Rejected, "watch", error))?;
-                Ok(Change::Lease(Observation::Missing { deleted_at: Some(version) }))
+            Seen::Missing(at) => {
+                let version =
+                    parse_version(&at).map_err(|error| self.failed(StoreFailure::Rejected, "watch", error))?;
+                Ok(Observation::Missing { deleted_at: Some(version) })
             }
-            KubeEvent::Bookmark(bookmark) => Ok(Change::Bookmark(bookmark.metadata.resource_version)),
-            // "The watch is too old" comes like this; what helps is to list again.
-            KubeEvent::Error(status) => Err(self.error("watch", kube::Error::Api(status))),
-        });
-        Ok(changes.boxed())
+        }
     }
-
-    /// The Lease as it is, and the version of the list from which a watch goes on.
-    async fn list(&self) -> Result<(Observation, String), StoreError> {
-        let only_this = ListParams::default().fields(&format!("metadata.name={}", self.name));
-        let list = self.api.list(&only_this).await.map_err(|error| self.error("list", error))?;
-        let from = list.metadata.resource_version.unwrap_or_default();
-        let listed_at = parse_version(&from).map_err(|error| self.failed(StoreFailure::Rejected, "list", error))?;
-        let observation = match list.items.into_iter().next() {
-            Some(object) => {
-                let (version, record) = self.seen("list", object)?;
-                Observation::Present { version, record }
-            }
-            None => Observation::Missing { deleted_at: Some(listed_at) },
-        };
-        Ok((observation, from))
-    }
-}
-
-enum Change {
-    Lease(Observation),
-    Bookmark(String),
-}
-
-/// Where a watch stands between two of its updates.
-enum Watching {
-    Listing,
-    Opening(String),
-    Open(String, BoxStream<'static, Result<Change, StoreError>>),
-    Broken,
 }
 
 impl LeaseStore for KubernetesStore {
@@ -185,39 +146,15 @@ impl LeaseStore for KubernetesStore {
     }
 
     fn watch(&self) -> BoxStream<'static, WatchUpdate> {
-        let updates = stream::unfold((self.clone(), Watching::Listing), |(store, mut watching)| async move {
-            loop {
-                let (update, next) = match watching {
-                    Watching::Broken => {
-                        tokio::time::sleep(REWATCH_DELAY).await;
-                        (None, Watching::Listing)
-                    }
-                    Watching::Listing => match store.list().await {
-                        Ok((observation, from)) => (Some(WatchUpdate::Seen(observation)), Watching::Opening(from)),
-                        Err(error) => (Some(WatchUpdate::Broken(error)), Watching::Broken),
-                    },
-                    Watching::Opening(from) => match store.clone().changes(from.clone()).await {
-                        Ok(changes) => (None, Watching::Open(from, changes)),
-                        Err(error) => (Some(WatchUpdate::Broken(error)), Watching::Broken),
-                    },
-                    Watching::Open(from, mut changes) => match changes.try_next().await {
-                        Ok(Some(Change::Lease(seen))) => {
-                            let from = seen.version().map_or(from, |version| version.to_string());
-                            (Some(WatchUpdate::Seen(seen)), Watching::Open(from, changes))
-                        }
-                        Ok(Some(Change::Bookmark(from))) => (None, Watching::Open(from, changes)),
-                        // The server ended it, as it was asked to.
-                        Ok(None) => (None, Watching::Opening(from)),
-                        Err(error) => (Some(WatchUpdate::Broken(error)), Watching::Broken),
-                    },
-                };
-                watching = next;
-                if let Some(update) = update {
-                    return Some((update, (store, watching)));
-                }
+        let store = self.clone();
+        let seen = watch_one(self.api.clone(), self.name.to_string()).map(move |seen| match seen {
+            Ok(seen) => store.watched(seen).map_or_else(WatchUpdate::Broken, WatchUpdate::Seen),
+            Err(error @ WatchError::Silent) => {
+                WatchUpdate::Broken(store.failed(StoreFailure::Unavailable, "watch", error))
             }
+            Err(WatchError::Failed { verb, error }) => WatchUpdate::Broken(store.error(verb, error)),
         });
-        updates.boxed()
+        seen.boxed()
     }
 }
 
@@ -227,24 +164,6 @@ enum Malformed {
     Version(String),
     #[error("the spec does not parse")]
     Spec(#[source] serde_json::Error),
-}
-
-/// The server's own words; else the ends of the chain of causes, whose beginnings are layers of
-/// the client's.
-fn in_plain_words(error: &kube::Error) -> String {
-    match error {
-        // What kube makes of an answer that is no `Status`.
-        kube::Error::Api(status) if status.reason == "Failed to parse error data" => {
-            format!("what answers (HTTP {}) is not the API server of a Kubernetes cluster", status.code)
-        }
-        kube::Error::Api(status) => status.message.clone(),
-        error => {
-            let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-            let mut words: Vec<_> = causes.map(ToString::to_string).collect();
-            words.drain(..words.len().saturating_sub(2));
-            words.join(": ")
-        }
-    }
 }
 
 fn version(object: &DynamicObject) -> Result<Version, Malformed> {

@@ -8,11 +8,14 @@ use std::{
 
 use anyhow::{Context, bail};
 use cargo_metadata::{CrateType, Message, MetadataCommand};
-use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use notify::RecursiveMode;
 
-use super::file::{self, Changed, ReadError};
+use super::{
+    Changes, ReadError,
+    file::{self, Changed},
+    off_thread,
+};
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -23,8 +26,8 @@ pub struct Package {
     pub name: String,
     /// Where cargo puts what it builds; never watched.
     pub target_folder: PathBuf,
+    pub(super) folder: PathBuf,
     manifest: PathBuf,
-    folder: PathBuf,
 }
 
 impl Package {
@@ -67,7 +70,7 @@ impl Package {
     ///
     /// # Errors
     /// The build failed.
-    pub fn build(&self) -> Result<Vec<u8>, ReadError> {
+    pub(super) fn build(&self) -> Result<Vec<u8>, ReadError> {
         let failed = |error| ReadError::Io { path: self.manifest.clone(), error };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo)
@@ -100,15 +103,14 @@ impl Package {
     ///
     /// # Errors
     /// The system does not tell of changes in the folder.
-    pub fn changes(self) -> notify::Result<BoxStream<'static, Result<Vec<u8>, ReadError>>> {
+    pub(super) fn changes(self) -> notify::Result<Changes> {
         let (target, lock) = (self.target_folder.clone(), self.folder.join("Cargo.lock"));
         let is_source = move |path: &Path| !path.starts_with(&target) && path != lock;
         let changed = Changed::watch(&self.folder, RecursiveMode::Recursive, is_source)?;
         let builds = stream::unfold((changed, self), |(mut changed, package)| async move {
             changed.settled().await?;
             let builder = package.clone();
-            let built = tokio::task::spawn_blocking(move || builder.build()).await;
-            Some((built.unwrap_or(Err(ReadError::Build)), (changed, package)))
+            Some((off_thread(move || builder.build()).await, (changed, package)))
         });
         Ok(builds.boxed())
     }

@@ -9,41 +9,16 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use super::MODULE_BYTES_MAX;
+use super::{Changes, MODULE_BYTES_MAX, ReadError, off_thread};
 
 /// A file is read when it has been left alone for this long: a writer may need several steps.
 pub(super) const SETTLE: Duration = Duration::from_millis(100);
 
-/// Why a module's bytes cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The file cannot be read.
-    #[error("{} cannot be read: {}", path.display(), in_plain_words(error))]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// It has more than [`MODULE_BYTES_MAX`].
-    #[error("{} has {size}, and more than {MODULE_BYTES_MAX} is not taken for a task", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        size: ByteSize,
-    },
-    /// The guest's sources do not build.
-    #[error("the build failed: cargo's own words are above")]
-    Build,
-}
-
-fn in_plain_words(error: &io::Error) -> String {
+pub(super) fn in_plain_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".into(),
         io::ErrorKind::IsADirectory => "it is a folder; give the `.wasm` file in it".into(),
@@ -55,7 +30,7 @@ fn in_plain_words(error: &io::Error) -> String {
 ///
 /// # Errors
 /// It cannot be read, or is larger than any task.
-pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     let failed = |error| ReadError::Io { path: path.to_owned(), error };
     let file = File::open(path).map_err(failed)?;
     let size = ByteSize(file.metadata().map_err(failed)?.len());
@@ -72,7 +47,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
 ///
 /// # Errors
 /// The system does not tell of changes in the file's folder.
-pub fn changes(path: PathBuf) -> notify::Result<BoxStream<'static, Result<Vec<u8>, ReadError>>> {
+pub(super) fn changes(path: PathBuf) -> notify::Result<Changes> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
@@ -80,11 +55,8 @@ pub fn changes(path: PathBuf) -> notify::Result<BoxStream<'static, Result<Vec<u8
     let changed = Changed::watch(&folder, RecursiveMode::NonRecursive, |_| true)?;
     let contents = stream::unfold((changed, path), |(mut changed, path)| async move {
         changed.settled().await?;
-        // A large one takes its time, and renewals must not wait for it.
         let reading = path.clone();
-        let bytes = tokio::task::spawn_blocking(move || read(&reading)).await;
-        let bytes = bytes.unwrap_or_else(|error| Err(ReadError::Io { path: path.clone(), error: error.into() }));
-        Some((bytes, (changed, path)))
+        Some((off_thread(move || read(&reading)).await, (changed, path)))
     });
     Ok(contents.boxed())
 }

@@ -10,7 +10,7 @@ use std::{future::pending, ops::ControlFlow, sync::Arc, time::Instant};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use leasehold_core::{
-    election::{ElectionConfig, Leadership, LossReason, Notice, Reply, Request, RequestId, Term},
+    election::{ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
     replica::{Action, Input, Replica},
     task::{Digest, GuestEvent, Outcome, RunId, StopReason, TaskConfig},
@@ -23,7 +23,7 @@ use crate::{
         module::ReadyModule,
         runtime::{GuestConfig, GuestRuntime, GuestTerm, RunEvents, RunningGuest},
     },
-    log::{Subject, say},
+    report::{Chain, Report},
 };
 
 /// One task, and what it is run with.
@@ -32,8 +32,8 @@ pub struct Supervised<S> {
     pub store: S,
     /// What its guests run on.
     pub guests: Arc<GuestRuntime>,
-    /// Whom log lines are about.
-    pub subject: Subject,
+    /// Tells people.
+    pub report: Arc<Report>,
     /// The Lease's namespace.
     pub namespace: String,
     /// The Lease's name.
@@ -64,7 +64,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         replica,
         store,
         guests: task.guests,
-        subject: task.subject,
+        report: task.report,
         namespace: task.namespace,
         lease: task.lease,
         config: task.guest,
@@ -72,6 +72,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         module: None,
         guest: None,
         last_digest: None,
+        last_end: None,
         request: None,
         request_error: None,
     };
@@ -85,7 +86,7 @@ struct Supervisor<S> {
     replica: Replica,
     store: Arc<S>,
     guests: Arc<GuestRuntime>,
-    subject: Subject,
+    report: Arc<Report>,
     namespace: String,
     lease: String,
     config: GuestConfig,
@@ -93,6 +94,8 @@ struct Supervisor<S> {
     module: Option<Arc<ReadyModule>>,
     guest: Option<Guest>,
     last_digest: Option<Digest>,
+    /// How the last run of this term ended.
+    last_end: Option<String>,
     /// Dropped, and with it its connection, when the core gives up on it or sends another.
     request: Option<BoxFuture<'static, Answer>>,
     request_error: Option<StoreError>,
@@ -115,7 +118,7 @@ impl<S: LeaseStore> Supervisor<S> {
         mut modules: watch::Receiver<Arc<ReadyModule>>,
         mut shutdown: watch::Receiver<bool>,
     ) {
-        say!(info, self.subject, "candidate"; "competing for the lease");
+        self.report.candidate();
         modules.mark_changed();
         let mut next = Input::Tick;
         loop {
@@ -175,9 +178,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 Action::AskToStop(run, reason) => self.ask_to_stop(run, reason),
                 Action::End(run, reason) => self.end(run, reason),
                 Action::Tell(notice) => self.tell(notice),
-                Action::TellRestart(delay) => {
-                    say!(info, self.subject, "restart-delayed"; "the component is started again in {delay:?}");
-                }
+                Action::TellRestart(delay) => self.report.restart_delayed(delay),
                 Action::Exit => return ControlFlow::Break(()),
             }
         }
@@ -211,7 +212,7 @@ impl<S: LeaseStore> Supervisor<S> {
         match update {
             WatchUpdate::Seen(seen) => Input::Watched(WatchEvent::Seen(seen)),
             WatchUpdate::Broken(error) => {
-                say!(warn, self.subject, "watch-broken"; "{}", Chain(&error));
+                self.report.watch_broken(&error);
                 Input::Watched(WatchEvent::Broken)
             }
         }
@@ -226,15 +227,12 @@ impl<S: LeaseStore> Supervisor<S> {
         let Some(module) = self.module.clone().filter(|module| module.digest == *digest) else {
             return self.tell_unstarted(run, "its module is not at hand");
         };
-        if self.last_digest.as_ref().is_some_and(|last| last != digest) {
-            say!(info, self.subject, "module-swapped", { token = term.token, digest = &**digest }; "the new module takes over");
-        }
+        self.report.guest_started(term, digest, self.last_digest.as_ref());
         self.last_digest = Some(digest.clone());
-        say!(info, self.subject, "guest-started", { token = term.token, digest = &**digest }; "the component starts");
         let guest_term =
             GuestTerm { namespace: self.namespace.clone(), lease: self.lease.clone(), token: term.token, valid_until };
         let events = self.events.clone();
-        let running = self.guests.start(run, module, &self.config, &self.subject, guest_term, events);
+        let running = self.guests.start(run, module, &self.config, &self.report.subject, guest_term, events);
         self.guest = Some(Guest { run, term, running, stopping_since: None });
     }
 
@@ -245,8 +243,7 @@ impl<S: LeaseStore> Supervisor<S> {
     fn ask_to_stop(&mut self, run: RunId, reason: StopReason) {
         if let Some(guest) = self.guest.as_mut().filter(|guest| guest.run == run) {
             guest.stopping_since.get_or_insert_with(Instant::now);
-            say!(info, self.subject, "stop-requested", { token = guest.term.token, reason = %reason };
-                "the component is asked to stop");
+            self.report.stop_requested(guest.term, reason);
             guest.running.ask_to_stop(reason);
         }
     }
@@ -267,67 +264,42 @@ impl<S: LeaseStore> Supervisor<S> {
         Input::Guest(run, event)
     }
 
-    fn tell_stopped(&self, guest: &Guest, outcome: &Outcome) {
+    fn tell_stopped(&mut self, guest: &Guest, outcome: &Outcome) {
         let asked = guest.running.gate().stop_requested();
         let reason = match outcome {
             Outcome::Ended(reason) => Some(asked.unwrap_or(*reason)),
             _ => asked,
         };
-        let reason = reason.map(|reason| reason.to_string());
-        let took_ms = guest.stopping_since.map(|since| since.elapsed().as_secs_f64() * 1e3);
-        let (token, name) = (guest.term.token, outcome.name());
-        match outcome.detail() {
-            None => {
-                say!(info, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has stopped")
-            }
-            Some(detail) => {
-                say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has failed: {detail}")
-            }
-        }
+        self.last_end = Some(match (reason, outcome.detail()) {
+            (Some(reason), _) => reason.to_string(),
+            (None, None) => format!("the component has {}", outcome.name()),
+            (None, Some(detail)) => format!("the component has failed ({}): {detail}", outcome.name()),
+        });
+        let took = guest.stopping_since.map(|since| since.elapsed());
+        self.report.guest_stopped(guest.term, outcome, reason, took);
     }
 
     fn tell(&mut self, notice: Notice) {
-        let subject = &self.subject;
+        let report = &self.report;
         match notice {
-            Notice::Leading(term) => say!(info, subject, "leading", { token = term.token }; "this replica leads"),
-            Notice::Released(term) => say!(info, subject, "released", { token = term.token }; "the lease is released"),
-            Notice::NewLeader(leader) => say!(info, subject, "new-leader", { leader = leader }; "standing by"),
-            Notice::Lost(term, reason) => {
-                let reason = match reason {
-                    LossReason::Expired => "it was not renewed in time".to_owned(),
-                    LossReason::TakenBy(holder) => format!("{holder} holds it"),
-                    LossReason::Cleared => "its holder was emptied".to_owned(),
-                    LossReason::Deleted => "it was deleted".to_owned(),
-                };
-                say!(warn, subject, "lost", { token = term.token }; "the lease is lost: {reason}");
+            Notice::Leading(term) => {
+                self.last_end = None;
+                report.leading(term);
             }
-            Notice::OtherTask(other) => say!(error, subject, "other-task", { other = other };
-                "not competing: the lease is marked as another task's; give this task its own lease, or --adopt"),
+            Notice::Released(term) => report.released(term, self.last_end.as_deref()),
+            Notice::NewLeader(leader) => report.new_leader(&leader),
+            Notice::Lost(term, reason) => report.lost(term, reason),
+            Notice::OtherTask(other) => report.other_task(&other),
             Notice::RequestFailed(what, failure) => {
                 let error = self.request_error.take().filter(|error| error.failure == failure);
                 if failure == StoreFailure::Unavailable && self.request.take().is_some() {
-                    say!(warn, subject, "request-failed"; "could not {what}: no answer in time");
+                    report.request_failed(what, &"no answer in time");
                 } else if let Some(error) = error {
-                    say!(warn, subject, "request-failed"; "could not {what}: {}", Chain(&error));
+                    report.request_failed(what, &Chain(&error));
                 } else {
-                    say!(warn, subject, "request-failed"; "could not {what}: {failure:?}");
+                    report.request_failed(what, &format_args!("{failure:?}"));
                 }
             }
         }
-    }
-}
-
-/// An error with all its causes in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use leasehold_core::task::Digest;
 use tokio::sync::watch;
@@ -13,8 +12,8 @@ use crate::{
         module::{ModuleError, ReadyModule, digest},
         runtime::GuestRuntime,
     },
-    log::{Subject, say},
-    module::file::ReadError,
+    module::{Changes, ReadError},
+    report::Report,
 };
 
 /// Why a module is not taken.
@@ -58,19 +57,31 @@ pub fn prepare(guests: &GuestRuntime, bytes: &[u8], pinned: Option<&Digest>) -> 
 /// May be dropped at any time.
 pub async fn keep_ready(
     guests: Arc<GuestRuntime>,
-    subject: Subject,
+    report: Arc<Report>,
     pinned: Option<Digest>,
-    mut changes: BoxStream<'static, Result<Vec<u8>, ReadError>>,
+    mut changes: Changes,
     current: watch::Sender<Arc<ReadyModule>>,
 ) {
-    let mut last_rejected = None;
+    // A source tells of many changes, and a watch that is broken of it each second; the same is told once.
+    let mut last_told = None;
     while let Some(change) = changes.next().await {
+        let change = match change {
+            Err(error) if error.is_of_the_source() => {
+                let why = error.to_string();
+                if last_told.as_ref() != Some(&why) {
+                    report.module_source_unavailable(&why);
+                }
+                last_told = Some(why);
+                continue;
+            }
+            change => change,
+        };
         // Not here: this is the control thread, and a large module takes its time to hash as well.
         let hashed = tokio::task::spawn_blocking(move || (change.as_ref().ok().map(|bytes| digest(bytes)), change));
         // Only where the runtime is ending; if ever otherwise, the caller says that this has ended.
         let Ok((found, change)) = hashed.await else { return };
         if found.as_ref() == Some(&current.borrow().digest) {
-            last_rejected = None;
+            last_told = None;
             continue;
         }
         let (runtime, pin) = (guests.clone(), pinned.clone());
@@ -79,28 +90,20 @@ pub async fn keep_ready(
         });
         match prepared.await {
             Ok(Ok(module)) => {
-                last_rejected = None;
-                tell_loaded(&subject, &module);
+                last_told = None;
+                report.module_loaded(&module);
                 current.send_replace(Arc::new(module));
             }
             Ok(Err(rejected)) => {
-                // A folder tells of many changes; the same bytes are told of once.
                 let what = found.as_deref().map_or_else(|| rejected.to_string(), str::to_owned);
-                if last_rejected.as_ref() != Some(&what) {
-                    say!(error, subject, "module-rejected", { digest = found.as_deref() };
-                        "the new module is not taken, the one before stays: {rejected}");
+                if last_told.as_ref() != Some(&what) {
+                    report.module_rejected(found.as_deref(), &rejected);
                 }
-                last_rejected = Some(what);
+                last_told = Some(what);
             }
-            Err(panicked) => say!(error, subject, "module-rejected", { digest = found.as_deref() };
-                "compiling the new module failed: {panicked}"),
+            Err(panicked) => {
+                report.module_rejected(found.as_deref(), &format_args!("compiling it failed: {panicked}"));
+            }
         }
     }
-}
-
-/// Tells that a module is ready.
-pub fn tell_loaded(subject: &Subject, module: &ReadyModule) {
-    let compile_ms = u64::try_from(module.compile_time.as_millis()).unwrap_or(u64::MAX);
-    say!(info, subject, "module-loaded", { digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms };
-        "the module is ready");
 }

@@ -4,6 +4,7 @@ use std::{net::TcpListener, sync::OnceLock};
 
 use k8s_openapi::api::{
     coordination::v1::Lease,
+    core::v1::ConfigMap,
     rbac::v1::{Role, RoleBinding},
 };
 use kube::{Api, api::PostParams};
@@ -15,7 +16,7 @@ use leasehold_tests::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Desk, FAILED, good, refused};
+use super::{Desk, FAILED, MISTAKE, good, refused};
 
 struct Cluster {
     plane: ControlPlane,
@@ -162,6 +163,50 @@ fn a_namespace_that_does_not_exist_is_told_and_not_waited_for() {
     );
 }
 
+#[test]
+fn a_module_in_a_config_map_that_cannot_be_had_says_which_and_why() {
+    let cluster = cluster();
+    let kubeconfig = cluster.plane.kubeconfig().to_str().expect("UTF-8");
+    let empty = json!({"metadata": {"name": "texts"}, "data": {"a.txt": "a", "b.txt": "b"}});
+    let empty: ConfigMap = serde_json::from_value(empty).expect("a config map");
+    cluster.runtime.block_on(cluster.api().create(&PostParams::default(), &empty)).expect("made");
+    let refused_with = |module: &str, code: i32, kubeconfig: &str, says: &[&str]| {
+        refused(&["run", module, "--lease", "unmade"], &[("KUBECONFIG", kubeconfig)], code, says);
+        assert_eq!(cluster.lease("unmade"), None);
+    };
+    refused_with(
+        "configmap:gone/a.wasm",
+        MISTAKE,
+        kubeconfig,
+        &["configmap:gone/a.wasm", "there is no configmap default/gone"],
+    );
+    let says = ["configmap default/texts has no key \"a.wasm\"", "it has a.txt, b.txt"];
+    refused_with("configmap:texts/a.wasm", MISTAKE, kubeconfig, &says);
+    refused_with("configmap:texts/a.txt", MISTAKE, kubeconfig, &["it is not WebAssembly"]);
+    refused_with("configmap:texts", MISTAKE, kubeconfig, &["configmap:[NAMESPACE/]NAME/KEY"]);
+    let nobody = cluster.user_with("unmade", &["get", "list", "watch", "update"]);
+    let rule = "{apiGroups: [\"\"], resources: [configmaps], verbs: [get, list, watch]}";
+    refused_with(
+        "configmap:texts/a.wasm",
+        FAILED,
+        &nobody,
+        &["may not get, list, watch configmap default/texts", rule],
+    );
+}
+
+#[test]
+fn an_admin_address_that_is_taken_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it listens").to_string();
+    let desk = Desk::new();
+    desk.refuses_to_run(
+        &[good(), "--admin", &address],
+        FAILED,
+        &["cannot listen at the admin address", &address, "--admin"],
+    );
+    desk.refuses_to_run(&[good(), "--admin", "everywhere"], MISTAKE, &["--admin", "everywhere"]);
+}
+
 /// Design, invariant 9: a Role with these four on one Lease that was made beforehand is enough.
 #[test]
 fn get_list_watch_and_update_of_one_lease_are_enough_to_lead_and_to_release() {
@@ -185,8 +230,12 @@ fn get_list_watch_and_update_of_one_lease_are_enough_to_lead_and_to_release() {
     assert_eq!(host.wait().code(), Some(0));
     assert_eq!(holder().as_deref(), Some(""));
     let told = host.events();
-    let trouble = told.iter().find(|event| event.line["level"] == "WARN" || event.line["level"] == "ERROR");
-    assert!(trouble.is_none(), "{trouble:?}");
+    let trouble = told.iter().filter(|event| event.line["level"] == "WARN" || event.line["level"] == "ERROR");
+    let [missing] = trouble.collect::<Vec<_>>()[..] else { panic!("more than one line: {told:?}") };
+    // What is missing costs its feature, and one line that names the rule.
+    assert_eq!(missing.name(), "events-off");
+    let rule = "{apiGroups: [events.k8s.io], resources: [events], verbs: [create]}";
+    assert!(missing.message().contains(rule), "{}", missing.message());
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! The cluster this host uses, found when it is first needed.
+
+use std::{error::Error, time::Duration};
+
+use anyhow::{Context, anyhow};
+use kube::{Client, Config};
+use tokio::sync::OnceCell;
+
+/// How long the cluster may take to answer at the start. Later, it may be gone for as long as it likes.
+const FIRST_CONTACT: Duration = Duration::from_secs(10);
+
+/// See the module's documentation.
+#[derive(Default)]
+pub struct Cluster(OnceCell<Client>);
+
+impl Cluster {
+    /// A client for the cluster this runs in, else for the one the kubeconfig points at.
+    ///
+    /// # Errors
+    /// There is neither.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn client(&self) -> anyhow::Result<&Client> {
+        self.0.get_or_try_init(infer).await
+    }
+}
+
+/// `asked`'s answer, unless it takes longer than a cluster may take at the start.
+///
+/// # Errors
+/// What was asked failed, or was not answered.
+pub async fn first_contact<T>(asked: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(FIRST_CONTACT, asked).await.map_err(|_| {
+        anyhow!("the cluster has not answered for {FIRST_CONTACT:?}: is its address right, and is it up?")
+    })?
+}
+
+async fn infer() -> anyhow::Result<Client> {
+    let mut config = Config::infer().await.map_err(|error| {
+        // Of the two ways, the kubeconfig is the one that a person can have meant.
+        let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        anyhow!(
+            "found no cluster: this is not a Pod with a service account, and no kubeconfig works ({why}). Set \
+             KUBECONFIG, or try it without a cluster: --lease-store file:/tmp/leases"
+        )
+    })?;
+    // The election itself decides when a request is tried again.
+    config.default_retry = false;
+    tracing::info!(event = "cluster", "using the cluster at {}", config.cluster_url);
+    Client::try_from(config).context("the cluster's configuration does not make a client")
+}

@@ -1,0 +1,66 @@
+//! Whether this process works (`/livez`), and whether its tasks are ready to run (`/readyz`).
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{Mutex, PoisonError},
+};
+
+/// What each task waits for, until it is ready.
+#[derive(Debug)]
+pub struct Readiness(Mutex<BTreeMap<String, Option<String>>>);
+
+impl Readiness {
+    /// All of them wait.
+    pub fn new<'a>(tasks: impl Iterator<Item = &'a str>) -> Self {
+        let waits = tasks.map(|task| (task.to_owned(), Some("it has not begun".to_owned())));
+        Self(Mutex::new(waits.collect()))
+    }
+
+    /// The task waits for something.
+    pub fn waits(&self, task: &str, what: &str) {
+        self.set(task, Some(what.to_owned()));
+    }
+
+    /// The task competes, and could run its module at once.
+    pub fn ready(&self, task: &str) {
+        self.set(task, None);
+    }
+
+    fn set(&self, task: &str, waits: Option<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), waits);
+    }
+
+    /// A line a task; as an error, unless all are ready.
+    ///
+    /// # Errors
+    /// Some task is not ready.
+    pub fn told(&self) -> Result<String, String> {
+        let tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = String::new();
+        for (task, waits) in &*tasks {
+            // Writing to a String does not fail.
+            let _ = match waits {
+                None => writeln!(lines, "{task}: ready"),
+                Some(what) => writeln!(lines, "{task}: not ready: {what}"),
+            };
+        }
+        if tasks.values().all(Option::is_none) { Ok(lines) } else { Err(lines) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_task_that_waits_is_named_and_the_host_is_not_ready() {
+        let readiness = Readiness::new(["a", "b"].into_iter());
+        readiness.ready("a");
+        readiness.waits("b", "its module is being compiled");
+        let lines = readiness.told().expect_err("b waits");
+        assert_eq!(lines, "a: ready\nb: not ready: its module is being compiled\n");
+        readiness.ready("b");
+        assert_eq!(readiness.told().expect("all are ready"), "a: ready\nb: ready\n");
+    }
+}

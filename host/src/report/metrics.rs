@@ -1,0 +1,155 @@
+//! Metrics, in the text form that Prometheus and OpenMetrics share. Where client-go has a name for
+//! something, it is the same name.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use leasehold_core::task::Digest;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Of all tasks of this host.
+pub struct Metrics {
+    registry: Registry,
+    families: Families,
+}
+
+#[derive(Clone, Default)]
+struct Families {
+    leads: Family<LeaseLabels, Gauge>,
+    token: Family<TaskLabels, Gauge>,
+    module: Family<ModuleLabels, Gauge>,
+    swaps: Family<TaskLabels, Counter>,
+    rejections: Family<TaskLabels, Counter>,
+    ends: Family<EndLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LeaseLabels {
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabels {
+    task: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModuleLabels {
+    task: String,
+    digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    task: String,
+    outcome: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let families = Families::default();
+        let mut registry = Registry::default();
+        let Families { leads, token, module, swaps, rejections, ends } = families.clone();
+        registry.register("leader_election_master_status", "1 while this replica holds the lease, else 0", leads);
+        registry.register(
+            "leasehold_token",
+            "The fencing token of this replica's term; 0 while it does not lead",
+            token,
+        );
+        registry.register("leasehold_module_info", "1 for the module that is ready to run", module);
+        registry.register("leasehold_module_swaps", "Modules that took over from another one", swaps);
+        registry.register("leasehold_module_rejections", "New modules that were not taken", rejections);
+        registry.register("leasehold_guest_ends", "Runs of the component that have ended, by how", ends);
+        Self { registry, families }
+    }
+}
+
+impl Metrics {
+    /// Those of one task, with its counters at 0.
+    pub fn of_task(&self, task: &str, lease: &str) -> TaskMetrics {
+        let families = self.families.clone();
+        let labels = TaskLabels { task: task.to_owned() };
+        let lease = LeaseLabels { name: lease.to_owned() };
+        families.leads.get_or_create(&lease).set(0);
+        families.token.get_or_create(&labels).set(0);
+        families.swaps.get_or_create(&labels).inc_by(0);
+        families.rejections.get_or_create(&labels).inc_by(0);
+        TaskMetrics { families, labels, lease, module: Arc::default() }
+    }
+
+    /// All of them as text, and its media type.
+    ///
+    /// # Errors
+    /// They cannot be written down.
+    pub fn text(&self) -> Result<(&'static str, String), std::fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(("application/openmetrics-text; version=1.0.0; charset=utf-8", text))
+    }
+}
+
+/// The metrics of one task.
+pub struct TaskMetrics {
+    families: Families,
+    labels: TaskLabels,
+    lease: LeaseLabels,
+    module: Arc<Mutex<Option<ModuleLabels>>>,
+}
+
+impl TaskMetrics {
+    pub(super) fn leading(&self, token: u64) {
+        self.families.leads.get_or_create(&self.lease).set(1);
+        self.families.token.get_or_create(&self.labels).set(i64::try_from(token).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn not_leading(&self) {
+        self.families.leads.get_or_create(&self.lease).set(0);
+        self.families.token.get_or_create(&self.labels).set(0);
+    }
+
+    pub(super) fn module(&self, digest: &Digest) {
+        let labels = ModuleLabels { task: self.labels.task.clone(), digest: digest.to_string() };
+        let mut shown = self.module.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = shown.replace(labels.clone()) {
+            self.families.module.remove(&before);
+        }
+        self.families.module.get_or_create(&labels).set(1);
+    }
+
+    pub(super) fn module_swapped(&self) {
+        self.families.swaps.get_or_create(&self.labels).inc();
+    }
+
+    pub(super) fn module_rejected(&self) {
+        self.families.rejections.get_or_create(&self.labels).inc();
+    }
+
+    pub(super) fn guest_ended(&self, outcome: &'static str) {
+        self.families.ends.get_or_create(&EndLabels { task: self.labels.task.clone(), outcome }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_shown_from_its_start_and_only_its_newest_module() {
+        let metrics = Metrics::default();
+        let task = metrics.of_task("nightly", "night");
+        let text = || metrics.text().expect("it can be written").1;
+        assert!(text().contains("leader_election_master_status{name=\"night\"} 0\n"), "{}", text());
+        assert!(text().contains("leasehold_module_rejections_total{task=\"nightly\"} 0\n"), "{}", text());
+        task.leading(7);
+        task.module(&"sha256:a".into());
+        task.module(&"sha256:b".into());
+        task.guest_ended("trap");
+        assert!(text().contains("leader_election_master_status{name=\"night\"} 1\n"), "{}", text());
+        assert!(text().contains("leasehold_token{task=\"nightly\"} 7\n"), "{}", text());
+        assert!(!text().contains("sha256:a") && text().contains("digest=\"sha256:b\"} 1\n"), "{}", text());
+        assert!(text().contains("leasehold_guest_ends_total{task=\"nightly\",outcome=\"trap\"} 1\n"), "{}", text());
+    }
+}

@@ -1,0 +1,217 @@
+//! What a person can see of a task: log lines, metrics and Kubernetes Events, each thing that
+//! happens told in one place to all of them.
+//!
+//! Nothing in here decides or waits. The words of `event` in the log, the names of the metrics and
+//! the reasons of the Events stay the same from version to version.
+
+pub mod health;
+pub mod metrics;
+
+use std::{error::Error, fmt, time::Duration};
+
+use leasehold_core::{
+    election::{LossReason, Term},
+    task::{Digest, Outcome, StopReason},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    guest::module::ReadyModule,
+    log::{Subject, say},
+};
+use metrics::TaskMetrics;
+
+/// Something that is worth a Kubernetes Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// Which of the few.
+    pub kind: HappeningKind,
+    /// For a person.
+    pub note: String,
+}
+
+/// The kinds of [`Happening`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HappeningKind {
+    /// A term began.
+    StartedLeading,
+    /// A term ended by a release.
+    Released,
+    /// A term ended otherwise.
+    Lost,
+    /// Another module runs.
+    ModuleSwapped,
+    /// A new module is not taken.
+    ModuleRejected,
+}
+
+/// So many may wait while the API server is slow; more are left out, and that is told.
+const HAPPENINGS_MAX: usize = 16;
+
+/// A queue for a [`Report`]'s happenings, and its reading end.
+pub fn happenings() -> (mpsc::Sender<Happening>, mpsc::Receiver<Happening>) {
+    mpsc::channel(HAPPENINGS_MAX)
+}
+
+/// Tells of one task.
+pub struct Report {
+    /// Whom it is about.
+    pub subject: Subject,
+    metrics: TaskMetrics,
+    happenings: Option<mpsc::Sender<Happening>>,
+}
+
+impl Report {
+    /// Without `happenings`, no Events are made.
+    pub fn new(subject: Subject, metrics: TaskMetrics, happenings: Option<mpsc::Sender<Happening>>) -> Self {
+        Self { subject, metrics, happenings }
+    }
+
+    fn happened(&self, kind: HappeningKind, note: String) {
+        let Some(happenings) = &self.happenings else { return };
+        if happenings.try_send(Happening { kind, note }).is_err() {
+            say!(warn, self.subject, "event-dropped"; "too many Kubernetes Events wait to be written: {kind:?} is left out");
+        }
+    }
+
+    /// It competes.
+    pub fn candidate(&self) {
+        say!(info, self.subject, "candidate"; "competing for the lease");
+    }
+
+    /// A term began.
+    pub fn leading(&self, term: Term) {
+        say!(info, self.subject, "leading", { token = term.token }; "this replica leads");
+        self.metrics.leading(term.token);
+        let note = format!("{} leads, with token {}", self.subject.identity, term.token);
+        self.happened(HappeningKind::StartedLeading, note);
+    }
+
+    /// A term ended with a release. `why` is how its last run ended.
+    pub fn released(&self, term: Term, why: Option<&str>) {
+        say!(info, self.subject, "released", { token = term.token }; "the lease is released");
+        self.metrics.not_leading();
+        let why = why.unwrap_or("no component has run");
+        let note = format!("{} has released the lease, token {}: {why}", self.subject.identity, term.token);
+        self.happened(HappeningKind::Released, note);
+    }
+
+    /// A term ended otherwise.
+    pub fn lost(&self, term: Term, reason: LossReason) {
+        let reason = match reason {
+            LossReason::Expired => "it was not renewed in time".to_owned(),
+            LossReason::TakenBy(holder) => format!("{holder} holds it"),
+            LossReason::Cleared => "its holder was emptied".to_owned(),
+            LossReason::Deleted => "it was deleted".to_owned(),
+        };
+        say!(warn, self.subject, "lost", { token = term.token }; "the lease is lost: {reason}");
+        self.metrics.not_leading();
+        let note = format!("{} has lost the lease, token {}: {reason}", self.subject.identity, term.token);
+        self.happened(HappeningKind::Lost, note);
+    }
+
+    /// Somebody else leads.
+    pub fn new_leader(&self, leader: &str) {
+        say!(info, self.subject, "new-leader", { leader = leader }; "standing by");
+    }
+
+    /// The Lease is marked as another task's.
+    pub fn other_task(&self, other: &str) {
+        say!(error, self.subject, "other-task", { other = other };
+            "not competing: the lease is marked as another task's; give this task its own lease, or --adopt");
+    }
+
+    /// A request to the store failed; it will be tried again.
+    pub fn request_failed(&self, what: &str, why: &dyn fmt::Display) {
+        say!(warn, self.subject, "request-failed"; "could not {what}: {why}");
+    }
+
+    /// The store's watch broke; it is taken up again.
+    pub fn watch_broken(&self, error: &dyn Error) {
+        say!(warn, self.subject, "watch-broken"; "{}", Chain(error));
+    }
+
+    /// A module is compiled, linked and checked.
+    pub fn module_loaded(&self, module: &ReadyModule) {
+        let compile_ms = u64::try_from(module.compile_time.as_millis()).unwrap_or(u64::MAX);
+        say!(info, self.subject, "module-loaded", {
+            digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms
+        }; "the module is ready");
+        self.metrics.module(&module.digest);
+    }
+
+    /// A new module is not taken.
+    pub fn module_rejected(&self, digest: Option<&str>, why: &dyn fmt::Display) {
+        say!(error, self.subject, "module-rejected", { digest = digest };
+            "the new module is not taken, the one before stays: {why}");
+        self.metrics.module_rejected();
+        let which = digest.unwrap_or("the new module");
+        let note = format!("{} does not take {which}, the one before stays: {why}", self.subject.identity);
+        self.happened(HappeningKind::ModuleRejected, note);
+    }
+
+    /// The module's source cannot be reached for now.
+    pub fn module_source_unavailable(&self, why: &dyn fmt::Display) {
+        say!(warn, self.subject, "module-source-unavailable";
+            "changes of the module are not seen for now, the one there is stays: {why}");
+    }
+
+    /// The module's source tells nothing any more.
+    pub fn module_unwatched(&self) {
+        say!(warn, self.subject, "module-unwatched"; "changes of the module are not noticed any more");
+    }
+
+    /// A run begins; `before` is what ran last, in this term or another.
+    pub fn guest_started(&self, term: Term, digest: &Digest, before: Option<&Digest>) {
+        if let Some(before) = before.filter(|before| *before != digest) {
+            say!(info, self.subject, "module-swapped", { token = term.token, digest = &**digest };
+                "the new module takes over");
+            self.metrics.module_swapped();
+            let note = format!("{} runs {digest} instead of {before}", self.subject.identity);
+            self.happened(HappeningKind::ModuleSwapped, note);
+        }
+        say!(info, self.subject, "guest-started", { token = term.token, digest = &**digest }; "the component starts");
+    }
+
+    /// A run is asked to end.
+    pub fn stop_requested(&self, term: Term, reason: StopReason) {
+        say!(info, self.subject, "stop-requested", { token = term.token, reason = %reason };
+            "the component is asked to stop");
+    }
+
+    /// A run has ended. `reason` is why it was to end, if it was; `took` since it was to.
+    pub fn guest_stopped(&self, term: Term, outcome: &Outcome, reason: Option<StopReason>, took: Option<Duration>) {
+        let reason = reason.map(|reason| reason.to_string());
+        let took_ms = took.map(|took| took.as_secs_f64() * 1e3);
+        let (token, name) = (term.token, outcome.name());
+        match outcome.detail() {
+            None => {
+                say!(info, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has stopped")
+            }
+            Some(detail) => {
+                say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has failed: {detail}")
+            }
+        }
+        self.metrics.guest_ended(name);
+    }
+
+    /// A failed run is followed by another, but not at once.
+    pub fn restart_delayed(&self, delay: Duration) {
+        say!(info, self.subject, "restart-delayed"; "the component is started again in {delay:?}");
+    }
+}
+
+/// An error with all its causes in one line.
+pub struct Chain<'a>(pub &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
