@@ -33,7 +33,10 @@ fn the_second_terminal_is_the_standby_and_saving_the_guest_swaps_it() {
     let folder = copy_of_heartbeat(place.path());
     let mut first = dev("first terminal", &folder);
     let token = first.wait_for_event("guest-started", 1).token();
-    let mut second = dev("second terminal", &folder);
+    // By another name of the folder, which is the same task.
+    let other_name = place.path().join("other-name");
+    symlink(&folder, &other_name).expect("a link");
+    let mut second = dev("second terminal", &other_name);
     second.wait_for_event("new-leader", 1);
 
     let source = folder.join("src/lib.rs");

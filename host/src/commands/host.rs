@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     admin::{self, Shown},
+    clock,
     config::{Config, Name, StoreChoice, TaskSpec},
     guest::{module::ReadyModule, runtime::GuestRuntime},
     kubernetes::{
@@ -63,6 +64,7 @@ pub(super) fn host(
     open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
 ) -> anyhow::Result<()> {
     let Config { store, identity, log_format: _, admin, tasks } = config;
+    clock::tell_limits();
     let threads = guest_threads()?;
     let guests = Arc::new(GuestRuntime::new(threads.handle().clone())?);
     // The control thread is this one. Renewals run here, and no guest ever does.

@@ -269,12 +269,16 @@ impl Watching {
     fn begin(folder: &Path) -> notify::Result<Self> {
         let changed = Arc::new(Notify::new());
         let folder_changed = Arc::new(AtomicBool::new(false));
-        let (tell, tell_folder, itself) = (changed.clone(), folder_changed.clone(), folder.to_owned());
+        let (tell, tell_folder) = (changed.clone(), folder_changed.clone());
+        // macOS tells of the path without symlinks, Linux of the one that was asked for.
+        let itself = [folder.to_owned(), folder.canonicalize()?];
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error (an overflow, say) may stand for a change. Being read is none.
             match event {
                 Ok(event) if event.kind.is_access() => return,
-                Ok(event) if event.paths.contains(&itself) => tell_folder.store(true, Ordering::Relaxed),
+                Ok(event) if event.paths.iter().any(|path| itself.contains(path)) => {
+                    tell_folder.store(true, Ordering::Relaxed)
+                }
                 _ => {}
             }
             tell.notify_one();

@@ -40,12 +40,13 @@ impl Package {
         if !manifest.is_file() {
             bail!("{} has no Cargo.toml: give the folder of a guest, like guest-examples/heartbeat", folder.display());
         }
+        // Without symlinks, as macOS tells of changed files, too; cargo's own paths follow from it.
+        let folder = folder.canonicalize()?;
         let metadata = MetadataCommand::new()
-            .manifest_path(&manifest)
+            .manifest_path(folder.join("Cargo.toml"))
             .no_deps()
             .exec()
             .with_context(|| format!("cargo does not take {}", manifest.display()))?;
-        let folder = folder.canonicalize()?;
         let package = metadata
             .packages
             .iter()
@@ -104,7 +105,9 @@ impl Package {
     /// # Errors
     /// The system does not tell of changes in the folder.
     pub(super) fn changes(self) -> notify::Result<Changes> {
-        let (target, lock) = (self.target_folder.clone(), self.folder.join("Cargo.lock"));
+        // One that the environment names may lie behind a symlink. Where nothing was built yet, there is none.
+        let target = self.target_folder.canonicalize().unwrap_or_else(|_| self.target_folder.clone());
+        let lock = self.folder.join("Cargo.lock");
         let is_source = move |path: &Path| !path.starts_with(&target) && path != lock;
         let changed = Changed::watch(&self.folder, RecursiveMode::Recursive, is_source)?;
         let builds = stream::unfold((changed, self), |(mut changed, package)| async move {
