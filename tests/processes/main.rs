@@ -5,6 +5,7 @@ mod cluster;
 mod config_map;
 mod dev;
 mod folder;
+mod manifests;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! What the tests run, built by cargo once per test process, so that it is never out of date.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -41,17 +42,47 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
-fn cargo(manifest: &Path, args: &[&str]) {
-    let mut build = Command::new(env!("CARGO"));
-    // What the cargo that runs the tests says of their package is not for this one. Build scripts
-    // (ring's) would take it for a change, and much would be built again, here and back there.
+/// `deploy/`, as a copy in `folder`, with the modules that `deploy/modules` puts there.
+pub fn copy_of_deploy(folder: &Path) -> PathBuf {
+    let copy = folder.join("deploy");
+    copy_folder(&root().join("deploy"), &copy);
+    let output = apart_from_this_cargo(&mut Command::new(root().join("deploy/modules")))
+        .arg(&copy)
+        .stdin(Stdio::null())
+        .output()
+        .expect("deploy/modules starts");
+    assert!(output.status.success(), "deploy/modules: {}", String::from_utf8_lossy(&output.stderr));
+    copy
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder that can be read") {
+        let entry = entry.expect("a folder that can be read");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("it is there").is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else if entry.path().extension().is_none_or(|extension| extension != "wasm") {
+            // Modules that somebody has built in the checkout may be old.
+            fs::copy(entry.path(), to).expect("a copy");
+        }
+    }
+}
+
+/// Takes out of the environment what the cargo that runs the tests says of their package. Build
+/// scripts (ring's) would take it for a change, and much would be built again, here and back there.
+fn apart_from_this_cargo(command: &mut Command) -> &mut Command {
     let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PRIMARY_", "CARGO_CRATE_", "CARGO_BIN_"];
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix))) {
-            build.env_remove(name);
+            command.env_remove(name);
         }
     }
-    let output = build
+    command
+}
+
+fn cargo(manifest: &Path, args: &[&str]) {
+    let output = apart_from_this_cargo(&mut Command::new(env!("CARGO")))
         .args(["build", "--quiet", "--manifest-path"])
         .arg(manifest)
         .args(args)
@@ -73,5 +104,19 @@ pub fn control_plane_binaries() -> &'static Path {
             .expect("tests/cluster/binaries starts");
         assert!(output.status.success(), "tests/cluster/binaries has failed; its words are above");
         String::from_utf8(output.stdout).expect("a path in UTF-8").trim().into()
+    })
+}
+
+/// kubectl: the one beside the API server; where `KUBEBUILDER_ASSETS` has none, the machine's own.
+pub fn kubectl() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let of_path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&of_path);
+        std::iter::once(control_plane_binaries().to_owned())
+            .chain(folders)
+            .map(|folder| folder.join("kubectl"))
+            .find(|path| path.is_file())
+            .expect("there is a kubectl in KUBEBUILDER_ASSETS, or on the PATH")
     })
 }

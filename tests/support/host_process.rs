@@ -93,13 +93,13 @@ impl HostProcess {
         Self::spawn(name, command)
     }
 
-    /// A host started by `command`, which has to write JSON lines to stdout.
+    /// A host started by `command`, which has to write JSON lines to stdout. Its stderr is the test's own,
+    /// where `command` does not say otherwise.
     pub fn spawn(name: &str, mut command: Command) -> Self {
         let mut child = command
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
             .spawn()
             .expect("leasehold starts");
         let stdout = child.stdout.take().expect("stdout is piped");

@@ -239,14 +239,16 @@ fn get_list_watch_and_update_of_one_lease_are_enough_to_lead_and_to_release() {
 }
 
 #[test]
-fn the_role_in_deploy_is_enough_where_the_lease_is_still_to_be_made() {
+fn with_create_as_well_the_lease_is_made_where_it_is_missing() {
     let cluster = cluster();
-    let role = std::fs::read_to_string(build::root().join("deploy/role.yaml")).expect("it is there");
-    let kubeconfig = cluster.user_with_role("deployed", serde_saphyr::from_str(&role).expect("it is YAML"));
-    let args = ["--lease", "deployed"];
-    let mut host = HostProcess::run_in_cluster("deployed", good().as_ref(), kubeconfig.as_ref(), &args);
+    let named = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["made"],
+        "verbs": ["get", "list", "watch", "update"]});
+    let create = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]});
+    let kubeconfig = cluster.user_with_role("maker", json!({"rules": [named, create]}));
+    let args = ["--lease", "made"];
+    let mut host = HostProcess::run_in_cluster("maker", good().as_ref(), kubeconfig.as_ref(), &args);
     host.wait_for_event("guest-started", 1);
     host.signal(Signal::TERM);
     assert_eq!(host.wait().code(), Some(0));
-    assert!(cluster.lease("deployed").is_some());
+    assert!(cluster.lease("made").is_some());
 }

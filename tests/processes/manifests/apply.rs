@@ -1,0 +1,123 @@
+//! Applying, applying again, deleting.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::PostParams};
+use leasehold::lease::TOKEN_ANNOTATION;
+use leasehold_core::{task::TaskConfig, timing::Timing};
+use serde_json::{Value, json};
+
+use super::{Cluster, KUSTOMIZATIONS, WAYS, cluster, held_by, text};
+
+/// The base's own namespace, which only the first test uses.
+const NAMESPACE: &str = "leasehold";
+
+impl Cluster {
+    /// The objects of a kustomization, each with its version.
+    fn versions(&self, folder: &std::path::Path) -> BTreeMap<String, String> {
+        let list = self.kubectl_says(&["get", "-k", text(folder), "-o", "json"]);
+        let list: Value = serde_json::from_str(&list).expect("kubectl prints JSON");
+        let objects = list["items"].as_array().expect("several objects");
+        let named = |object: &Value| {
+            let metadata = &object["metadata"];
+            let field = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            (format!("{}/{}", field(&object["kind"]), field(&metadata["name"])), field(&metadata["resourceVersion"]))
+        };
+        objects.iter().map(named).collect()
+    }
+
+    /// Whether the API server would take the Pods that the Deployment asks for: it judges them
+    /// (Pod Security, the service account) when they are made, here by no controller.
+    fn assert_pods_are_admitted(&self) {
+        let template = self.deployment(NAMESPACE).spec.expect("a spec").template;
+        let mut pod = Pod { metadata: template.metadata.unwrap_or_default(), spec: template.spec, ..Pod::default() };
+        pod.metadata.name = Some("trial".into());
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let admitted = self.runtime.block_on(self.api::<Pod>(NAMESPACE).create(&params, &pod)).expect("admitted");
+        let mounts = admitted.spec.expect("a spec").containers.remove(0).volume_mounts.expect("mounts");
+        let token = "/var/run/secrets/kubernetes.io/serviceaccount";
+        assert!(mounts.iter().any(|mount| mount.mount_path == token), "without its token: {mounts:?}");
+    }
+
+    fn assert_applying_again_takes_nothing_from_a_leader(&self, folder: &std::path::Path) {
+        let leases = self.api(NAMESPACE);
+        for name in self.leases(NAMESPACE) {
+            let lease = held_by(self.lease(NAMESPACE, &name), "leader");
+            let params = PostParams { field_manager: Some("leasehold".into()), ..PostParams::default() };
+            let held = self.runtime.block_on(leases.replace(&name, &params, &lease)).expect("written");
+            for way in WAYS {
+                self.apply_over(folder, way);
+                let now = self.lease(NAMESPACE, &name);
+                assert_eq!(now.spec, held.spec, "after apply {way:?}");
+                assert_eq!(now.metadata.annotations.expect("annotations")[TOKEN_ANNOTATION], "7");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_is_applied_either_way_stays_as_it_is_when_applied_again_and_is_deleted() {
+    let cluster = cluster();
+    for (name, way) in KUSTOMIZATIONS.iter().flat_map(|name| WAYS.map(|way| (name, way))) {
+        let folder = cluster.kustomization(name);
+        cluster.apply(&folder, way);
+        let versions = cluster.versions(&folder);
+        for kind in ["Namespace", "ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Deployment", "Lease"] {
+            assert!(versions.keys().any(|object| object.starts_with(kind)), "{name} has no {kind}: {versions:?}");
+        }
+        // kubectl may say `configured` (of binary data, over the line breaks in it), but nothing is.
+        cluster.apply(&folder, way);
+        assert_eq!(cluster.versions(&folder), versions, "{name} {way:?}");
+
+        cluster.assert_pods_are_admitted();
+        cluster.assert_applying_again_takes_nothing_from_a_leader(&folder);
+
+        // Its end is waited for below: there is no controller that brings it about.
+        cluster.kubectl_says(&["delete", "-k", text(&folder), "--wait=false"]);
+        let left = cluster.kubectl_says(&["get", "-k", text(&folder), "--ignore-not-found", "-o", "name"]);
+        assert_eq!(left.trim(), format!("namespace/{NAMESPACE}"));
+        cluster.remove_deleted_namespace(NAMESPACE);
+    }
+}
+
+#[test]
+fn a_deployment_that_asks_for_more_than_it_needs_is_warned_of_and_its_pods_are_refused() {
+    let cluster = cluster();
+    let careless = "patches: [{target: {kind: Deployment}, patch: \
+                    '[{op: remove, path: /spec/template/spec/securityContext}]'}]\n";
+    let folder = cluster.kustomization_in("base", "careless", careless);
+    let applied = cluster.kubectl(&["apply", "--server-side", "-k", text(&folder)]);
+    let words = String::from_utf8_lossy(&applied.stderr);
+    assert!(words.contains("would violate PodSecurity") && words.contains("runAsNonRoot"), "{words}");
+    let template = cluster.deployment("careless").spec.expect("a spec").template;
+    let mut pod = Pod { metadata: template.metadata.unwrap_or_default(), spec: template.spec, ..Pod::default() };
+    pod.metadata.name = Some("trial".into());
+    let pods: Api<Pod> = cluster.api("careless");
+    let refused = cluster.runtime.block_on(pods.create(&PostParams::default(), &pod)).expect_err("it is refused");
+    assert!(refused.to_string().contains("violates PodSecurity \"restricted"), "{refused}");
+}
+
+#[test]
+fn the_numbers_in_the_deployment_are_those_of_the_host() {
+    let cluster = cluster();
+    cluster.apply(&cluster.kustomization_in("base", "numbers", ""), WAYS[1]);
+    let spec = cluster.deployment("numbers").spec.expect("a spec").template.spec.expect("a spec");
+    let container = &spec.containers[0];
+    assert_eq!(container.image.as_deref(), Some(concat!("leasehold:", env!("CARGO_PKG_VERSION"))));
+
+    let longest_end = TaskConfig::default().stop_grace + Timing::default().lease();
+    let grace = spec.termination_grace_period_seconds.expect("it is given");
+    assert!(u64::try_from(grace).is_ok_and(|grace| grace > longest_end.as_secs()), "{grace} s");
+
+    let port = &container.ports.as_ref().expect("ports")[0];
+    let admin = format!("--admin=0.0.0.0:{}", port.container_port);
+    assert!(container.args.as_ref().expect("args").contains(&admin), "no {admin}");
+    let probes = [&container.startup_probe, &container.readiness_probe, &container.liveness_probe];
+    let asked = probes.map(|probe| {
+        let get = probe.as_ref().and_then(|probe| probe.http_get.as_ref()).expect("an HTTP probe");
+        (get.path.as_deref().expect("a path"), json!(get.port))
+    });
+    let port = json!(port.name.as_ref().expect("a name"));
+    assert_eq!(asked, [("/readyz", port.clone()), ("/readyz", port.clone()), ("/livez", port)]);
+}

@@ -1,0 +1,109 @@
+//! One of the Deployment's Pods, started by hand: its container's arguments and environment, its
+//! ConfigMaps as files, its service account's rights.
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, Volume};
+use leasehold_tests::{
+    build,
+    host_process::{Event, HostProcess, PATIENCE},
+};
+use tempfile::TempDir;
+
+use super::Cluster;
+
+pub struct ByHand {
+    pub host: HostProcess,
+    pub name: &'static str,
+    files: TempDir,
+}
+
+/// The service account's name, as bindings see it.
+pub fn user(namespace: &str) -> String {
+    format!("system:serviceaccount:{namespace}:leasehold")
+}
+
+impl ByHand {
+    /// Starts what the Deployment in this namespace asks for.
+    pub fn start(cluster: &Cluster, namespace: &str) -> Self {
+        let name = "leasehold-by-hand";
+        let files = TempDir::new().expect("a folder");
+        let spec = cluster.deployment(namespace).spec.expect("a spec").template.spec.expect("a spec");
+        let [container] = <[Container; 1]>::try_from(spec.containers).expect("one container");
+        let mounts = container.volume_mounts.unwrap_or_default();
+        // A port that is free, and paths that are this test's own.
+        let here = |text: &str| {
+            let text = text.replace("0.0.0.0:8080", "127.0.0.1:0");
+            mounts.iter().fold(text, |text, mount| {
+                let folder = files.path().join(&mount.name).display().to_string();
+                text.replace(&format!("{}/", mount.mount_path), &format!("{folder}/"))
+            })
+        };
+        for volume in spec.volumes.unwrap_or_default() {
+            write_volume(cluster, namespace, &volume, &files.path().join(&volume.name), here);
+        }
+
+        let mut command = Command::new(build::leasehold());
+        command.args(container.args.expect("args").iter().map(|arg| here(arg)));
+        for variable in container.env.unwrap_or_default() {
+            let value = value_of(&variable, name, namespace);
+            command.env(variable.name, value);
+        }
+        command.env("KUBECONFIG", cluster.plane.kubeconfig_for(&user(namespace)).expect("a kubeconfig"));
+        command.stderr(fs::File::create(files.path().join("stderr")).expect("a file"));
+        Self { host: HostProcess::spawn(name, command), name, files }
+    }
+
+    /// Waits for its first complaint: a warning in its log, or the words it ends with.
+    pub fn complaint(&mut self) -> String {
+        let begun = Instant::now();
+        loop {
+            let running = self.host.is_running();
+            let complains = |event: &Event| is_complaint(event);
+            if let Some(event) = self.host.events().iter().find(|event| complains(event)) {
+                return format!("{}: {}", event.name(), event.message());
+            }
+            if !running {
+                return fs::read_to_string(self.files.path().join("stderr")).expect("it is text");
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not complain: {:?}", self.host.events());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Whether the host tells of something it could not do.
+pub fn is_complaint(event: &Event) -> bool {
+    event.name() == "events-off" || event.line["level"] == "WARN" || event.line["level"] == "ERROR"
+}
+
+/// A ConfigMap as the files of its volume.
+fn write_volume(cluster: &Cluster, namespace: &str, volume: &Volume, folder: &Path, here: impl Fn(&str) -> String) {
+    let source = volume.config_map.as_ref().unwrap_or_else(|| panic!("volume {} is no ConfigMap", volume.name));
+    let config_map: ConfigMap = cluster.runtime.block_on(cluster.api(namespace).get(&source.name)).expect("it is there");
+    fs::create_dir(folder).expect("a folder");
+    for (key, text) in config_map.data.unwrap_or_default() {
+        fs::write(folder.join(key), here(&text)).expect("written");
+    }
+    for (key, bytes) in config_map.binary_data.unwrap_or_default() {
+        fs::write(folder.join(key), bytes.0).expect("written");
+    }
+}
+
+fn value_of(variable: &EnvVar, pod: &str, namespace: &str) -> String {
+    if let Some(value) = &variable.value {
+        return value.clone();
+    }
+    let field = variable.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
+    match field.map(|field| field.field_path.as_str()) {
+        Some("metadata.name") => pod.to_owned(),
+        Some("metadata.namespace") => namespace.to_owned(),
+        Some("metadata.uid") => "11111111-2222-3333-4444-555555555555".to_owned(),
+        _ => panic!("{} comes from somewhere new", variable.name),
+    }
+}
