@@ -127,9 +127,9 @@ impl Cluster {
         let mut namespace = self.runtime.block_on(namespaces.get(name)).expect("it is there");
         assert!(namespace.metadata.deletion_timestamp.is_some(), "nobody has deleted it");
         namespace.spec = None;
-        let body = serde_json::to_vec(&namespace).expect("it is JSON");
-        let removed = namespaces.replace_subresource("finalize", name, &PostParams::default(), body);
-        self.runtime.block_on(removed).expect("it is finalized");
+        let params = PostParams::default();
+        let removed = self.runtime.block_on(namespaces.replace_subresource("finalize", name, &params, &namespace));
+        removed.expect("it is finalized");
         wait_until("the namespace is gone", || {
             self.runtime.block_on(namespaces.get_opt(name)).expect("an answer").is_none().then_some(())
         });

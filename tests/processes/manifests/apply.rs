@@ -42,13 +42,16 @@ impl Cluster {
 
     fn assert_applying_again_takes_nothing_from_a_leader(&self, folder: &std::path::Path) {
         let leases = self.api(NAMESPACE);
-        for name in self.leases(NAMESPACE) {
+        let hold = |name: String| {
             let lease = held_by(self.lease(NAMESPACE, &name), "leader");
             let params = PostParams { field_manager: Some("leasehold".into()), ..PostParams::default() };
-            let held = self.runtime.block_on(leases.replace(&name, &params, &lease)).expect("written");
-            for way in WAYS {
-                self.apply_over(folder, way);
-                let now = self.lease(NAMESPACE, &name);
+            self.runtime.block_on(leases.replace(&name, &params, &lease)).expect("written")
+        };
+        let held: Vec<_> = self.leases(NAMESPACE).into_iter().map(hold).collect();
+        for way in WAYS {
+            self.apply_over(folder, way);
+            for held in &held {
+                let now = self.lease(NAMESPACE, held.metadata.name.as_deref().expect("a name"));
                 assert_eq!(now.spec, held.spec, "after apply {way:?}");
                 assert_eq!(now.metadata.annotations.expect("annotations")[TOKEN_ANNOTATION], "7");
             }
@@ -84,8 +87,8 @@ fn each_is_applied_either_way_stays_as_it_is_when_applied_again_and_is_deleted()
 #[test]
 fn a_deployment_that_asks_for_more_than_it_needs_is_warned_of_and_its_pods_are_refused() {
     let cluster = cluster();
-    let careless = "patches: [{target: {kind: Deployment}, patch: \
-                    '[{op: remove, path: /spec/template/spec/securityContext}]'}]\n";
+    let careless = r#"patches: [{target: {kind: Deployment}, patch:
+        '[{"op": "remove", "path": "/spec/template/spec/securityContext"}]'}]"#;
     let folder = cluster.kustomization_in("base", "careless", careless);
     let applied = cluster.kubectl(&["apply", "--server-side", "-k", text(&folder)]);
     let words = String::from_utf8_lossy(&applied.stderr);
@@ -96,6 +99,29 @@ fn a_deployment_that_asks_for_more_than_it_needs_is_warned_of_and_its_pods_are_r
     let pods: Api<Pod> = cluster.api("careless");
     let refused = cluster.runtime.block_on(pods.create(&PostParams::default(), &pod)).expect_err("it is refused");
     assert!(refused.to_string().contains("violates PodSecurity \"restricted"), "{refused}");
+}
+
+/// The overlay of one's own that deploy/README.md tells to make.
+#[test]
+fn the_overlay_in_the_readme_makes_the_same_in_another_namespace_or_without_one() {
+    let cluster = cluster();
+    let readme = std::fs::read_to_string(cluster.deploy.join("README.md")).expect("it is there");
+    let blocks: Vec<_> = readme.split("```yaml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    let [overlay, without_namespace] = blocks[..] else { panic!("other blocks of YAML than expected: {blocks:?}") };
+    let folder = cluster.deploy.join("overlays/nightly");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::copy(cluster.deploy.join("base/task.wasm"), folder.join("task.wasm")).expect("a copy");
+    let kustomization = folder.join("kustomization.yaml");
+    std::fs::write(&kustomization, overlay).expect("written");
+    cluster.apply(&folder, WAYS[1]);
+    assert_eq!(cluster.leases("jobs"), ["leasehold-task"]);
+    let spec = cluster.deployment("jobs").spec.expect("a spec").template.spec.expect("a spec");
+    let image = spec.containers[0].image.as_deref();
+    assert_eq!(image, Some(concat!("registry.example.com/leasehold:", env!("CARGO_PKG_VERSION"))));
+
+    std::fs::write(&kustomization, format!("{overlay}{without_namespace}")).expect("written");
+    let kinds = cluster.versions(&folder);
+    assert!(kinds.contains_key("Deployment/leasehold") && !kinds.contains_key("Namespace/jobs"), "{kinds:?}");
 }
 
 #[test]

@@ -17,20 +17,20 @@ use tempfile::TempDir;
 
 use super::Cluster;
 
-pub struct ByHand {
-    pub host: HostProcess,
-    pub name: &'static str,
+pub(super) struct ByHand {
+    pub(super) host: HostProcess,
+    pub(super) name: &'static str,
     files: TempDir,
 }
 
 /// The service account's name, as bindings see it.
-pub fn user(namespace: &str) -> String {
+pub(super) fn user(namespace: &str) -> String {
     format!("system:serviceaccount:{namespace}:leasehold")
 }
 
 impl ByHand {
     /// Starts what the Deployment in this namespace asks for.
-    pub fn start(cluster: &Cluster, namespace: &str) -> Self {
+    pub(super) fn start(cluster: &Cluster, namespace: &str) -> Self {
         let name = "leasehold-by-hand";
         let files = TempDir::new().expect("a folder");
         let spec = cluster.deployment(namespace).spec.expect("a spec").template.spec.expect("a spec");
@@ -60,7 +60,7 @@ impl ByHand {
     }
 
     /// Waits for its first complaint: a warning in its log, or the words it ends with.
-    pub fn complaint(&mut self) -> String {
+    pub(super) fn complaint(&mut self) -> String {
         let begun = Instant::now();
         loop {
             let running = self.host.is_running();
@@ -78,14 +78,15 @@ impl ByHand {
 }
 
 /// Whether the host tells of something it could not do.
-pub fn is_complaint(event: &Event) -> bool {
+pub(super) fn is_complaint(event: &Event) -> bool {
     event.name() == "events-off" || event.line["level"] == "WARN" || event.line["level"] == "ERROR"
 }
 
 /// A ConfigMap as the files of its volume.
 fn write_volume(cluster: &Cluster, namespace: &str, volume: &Volume, folder: &Path, here: impl Fn(&str) -> String) {
     let source = volume.config_map.as_ref().unwrap_or_else(|| panic!("volume {} is no ConfigMap", volume.name));
-    let config_map: ConfigMap = cluster.runtime.block_on(cluster.api(namespace).get(&source.name)).expect("it is there");
+    let config_map: ConfigMap =
+        cluster.runtime.block_on(cluster.api(namespace).get(&source.name)).expect("it is there");
     fs::create_dir(folder).expect("a folder");
     for (key, text) in config_map.data.unwrap_or_default() {
         fs::write(folder.join(key), here(&text)).expect("written");

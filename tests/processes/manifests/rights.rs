@@ -54,8 +54,8 @@ impl Cluster {
 
     fn wait_for_kubernetes_event(&self, namespace: &str, lease: &str, reason: &str) {
         wait_until(&format!("there is an event {reason} on lease {lease}"), || {
-            let list = self.api::<KubeEvent>(namespace).list(&ListParams::default());
-            let events = self.runtime.block_on(list).expect("events").items;
+            let events = self.runtime.block_on(self.api::<KubeEvent>(namespace).list(&ListParams::default()));
+            let events = events.expect("events").items;
             let is_it = |event: &KubeEvent| {
                 let about = event.regarding.as_ref();
                 event.reason.as_deref() == Some(reason)
