@@ -1,5 +1,7 @@
 //! The Roles: enough, and nothing in them for nothing.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::{
     authorization::v1::SubjectAccessReview,
     events::v1::Event as KubeEvent,
@@ -45,6 +47,20 @@ impl Cluster {
             let review = self.runtime.block_on(reviews.create(&PostParams::default(), &review)).expect("an answer");
             (review.status.expect("a status").allowed == allowed).then_some(())
         });
+    }
+
+    /// By the API server's own record: each verb of each rule was asked for, and nothing was denied.
+    fn assert_used_and_nothing_else(&self, namespace: &str) {
+        let requests = self.plane.requests_of(&user(namespace)).expect("a record");
+        let denied = requests.iter().find(|request| !request.allowed);
+        assert!(denied.is_none(), "{denied:?}");
+        // What everybody may: asking what one may.
+        let used = requests.iter().filter(|request| request.resource != "selfsubjectaccessreviews");
+        let used: BTreeSet<_> = used.map(|request| [&*request.verb, &*request.group, &*request.resource]).collect();
+        let granted = rights(&self.role(namespace).rules.expect("rules"));
+        let granted: BTreeSet<_> =
+            granted.iter().map(|right| [&*right.verb, &*right.group, &*right.resource]).collect();
+        assert_eq!(used, granted, "{namespace}");
     }
 
     fn holder(&self, namespace: &str, lease: &str) -> String {
@@ -137,6 +153,7 @@ fn with_the_role_of_each_the_host_does_all_its_work_and_applying_again_does_not_
         pod.host.signal(Signal::TERM);
         assert_eq!(pod.host.wait().code(), Some(0));
 
+        cluster.assert_used_and_nothing_else(&namespace);
         for lease in &leases {
             assert_eq!(cluster.holder(&namespace, lease), "", "{lease} is released");
         }

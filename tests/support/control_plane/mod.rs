@@ -5,6 +5,7 @@
 //! gone when it is dropped, and also when the test process ends without dropping it (killed, or the
 //! control plane was in a `static`): see [`Guardian`].
 
+mod audit;
 mod credentials;
 mod process;
 
@@ -23,6 +24,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+pub use self::audit::Request;
 use self::{
     credentials::{Authority, Credentials, write_kubeconfig},
     process::{Guardian, Process},
@@ -32,6 +34,8 @@ use self::{
 /// cores; tests that run beside a compiler have seen many times that.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// The user with all rights.
+const ADMIN: &str = "leasehold-test-admin";
 /// The group that Kubernetes binds to `cluster-admin` by itself.
 const ADMIN_GROUP: &str = "system:masters";
 
@@ -81,7 +85,8 @@ impl ControlPlane {
 
         let authority = Authority::new()?;
         authority.write_server_files(folder.path())?;
-        let admin = authority.issue_to_user("leasehold-test-admin", Some(ADMIN_GROUP))?;
+        audit::write_policy(folder.path(), ADMIN)?;
+        let admin = authority.issue_to_user(ADMIN, Some(ADMIN_GROUP))?;
 
         let [etcd_port, port] = free_ports()?;
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -148,6 +153,14 @@ impl ControlPlane {
     /// When the file cannot be written.
     pub fn kubeconfig_via(&self, server: SocketAddr) -> Result<PathBuf> {
         self.new_kubeconfig(server, &self.admin)
+    }
+
+    /// What this user, who is not the administrator, has asked of the API server so far.
+    ///
+    /// # Errors
+    /// When the API server's record of it cannot be read.
+    pub fn requests_of(&self, user: &str) -> Result<Vec<Request>> {
+        audit::requests_of(self.folder.path(), user)
     }
 
     fn new_kubeconfig(&self, server: SocketAddr, credentials: &Credentials) -> Result<PathBuf> {
@@ -240,6 +253,10 @@ fn start_api_server(binaries: &Path, folder: &Path, etcd_port: u16, server: Sock
         "--client-ca-file=authority.crt".to_owned(),
         "--tls-cert-file=server.crt".to_owned(),
         "--tls-private-key-file=server.key".to_owned(),
+        format!("--audit-policy-file={}", audit::POLICY),
+        format!("--audit-log-path={}", audit::LOG),
+        // Written before the answer is, so that whoever has an answer finds it there.
+        "--audit-log-mode=blocking".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         "--service-account-key-file=service-account.pub".to_owned(),
         "--service-account-signing-key-file=service-account.key".to_owned(),

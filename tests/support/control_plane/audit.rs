@@ -1,0 +1,55 @@
+//! Who has asked the API server for what, and whether it was allowed: its audit log.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+/// In the control plane's folder.
+pub(super) const POLICY: &str = "audit-policy.json";
+/// In the control plane's folder.
+pub(super) const LOG: &str = "audit.log";
+
+/// One request, for an object or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Request {
+    /// The API group; empty for the core.
+    pub group: String,
+    /// In the plural.
+    pub resource: String,
+    /// As in a Role.
+    pub verb: String,
+    /// Whether the user had the right to it.
+    pub allowed: bool,
+}
+
+/// All but what the administrator (a test, mostly) and the API server itself do.
+pub(super) fn write_policy(folder: &Path, admin: &str) -> Result<()> {
+    let policy = json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "rules": [{"level": "None", "users": [admin, "system:apiserver"]}, {"level": "Metadata"}],
+    });
+    fs::write(folder.join(POLICY), policy.to_string()).with_context(|| format!("cannot write {POLICY}"))
+}
+
+pub(super) fn requests_of(folder: &Path, user: &str) -> Result<Vec<Request>> {
+    let log = fs::read_to_string(folder.join(LOG)).with_context(|| format!("cannot read {LOG}"))?;
+    let mut requests = Vec::new();
+    // A line that is still being written has no end.
+    for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+        let event: Value = serde_json::from_str(line).with_context(|| format!("{LOG} is not what is expected"))?;
+        let object = &event["objectRef"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        // The same request is told of when it arrives, and again with its answer.
+        if event["stage"] != "RequestReceived" && event["user"]["username"] == user && object.is_object() {
+            requests.push(Request {
+                group: text(&object["apiGroup"]),
+                resource: text(&object["resource"]),
+                verb: text(&event["verb"]),
+                allowed: event["annotations"]["authorization.k8s.io/decision"] == "allow",
+            });
+        }
+    }
+    Ok(requests)
+}
