@@ -11,9 +11,15 @@
 //!   also one that somebody deleted.
 //! - **9** Every write names the version it was decided on.
 //!
+//! A request to step down stands on the Lease until the Lease has left the holder it names: renewals keep
+//! it, and so does that holder's next acquisition where it has not stepped down since; a release and
+//! everybody else's acquisition clear it. So it is neither forgotten in a term's hiccup nor does it hit a
+//! later leadership of the same process.
+//!
 //! At most one request is under way; a later one replaces it. Its deadline is kept here, so that
 //! an edge that never answers cannot stop the election.
 
+mod giving_up;
 mod known;
 mod next_request;
 mod vocabulary;
@@ -44,6 +50,8 @@ struct Leading {
     written_at: BootTime,
     /// The guest is gone; the Lease is to be given back.
     releasing: bool,
+    /// Somebody asked for that.
+    asked: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +81,7 @@ pub struct Election {
     lost_write: bool,
     /// The next read while no watch tells of changes; `None` while one does.
     poll_at: Option<BootTime>,
-    /// Set by stepping down: others go first until then.
+    /// Set by stepping down, until the next term begins: others go first until then.
     out_until: Option<BootTime>,
     /// Set by stepping down for ever: when to leave even if the store has not answered.
     withdraw_by: Option<BootTime>,
@@ -126,6 +134,7 @@ impl Election {
             }
             Input::StepDown(stay_out) => self.on_step_down(now, stay_out),
         }
+        self.heed_request(&mut actions);
         self.give_up_overdue_request(now, &mut actions);
         self.finish_withdrawing(now, &mut actions);
         self.send_what_is_due(now, &mut actions);
@@ -159,6 +168,7 @@ impl Election {
                     term: leading.term,
                     valid_until: timing.valid_until(leading.written_at),
                     certain: now < leading.written_at + timing.renew_deadline(),
+                    step_down: leading.asked,
                 }
             }
             _ => Leadership::Standby { holder: self.holder().map(str::to_owned) },
@@ -267,7 +277,10 @@ impl Election {
             State::Standby => {
                 let term = Term { token: version.0 };
                 let releasing = self.is_out(now.boot);
-                self.state = State::Leading(Leading { term, written_at: sent_at, releasing });
+                if !releasing {
+                    self.out_until = None;
+                }
+                self.state = State::Leading(Leading { term, written_at: sent_at, releasing, asked: false });
                 actions.push(Action::Tell(Notice::Leading(term)));
             }
         }
@@ -367,44 +380,6 @@ impl Election {
             actions.push(Action::Tell(Notice::OtherTask(other.clone())));
         }
         self.told_other_task = other.is_some();
-    }
-
-    fn on_step_down(&mut self, now: Now, stay_out: StayOut) {
-        match stay_out {
-            StayOut::For(time) => self.out_until = Some(now.boot + time),
-            StayOut::Forever => self.withdraw_by = Some(now.boot + 2 * self.config.timing.request_timeout()),
-        }
-        match &mut self.state {
-            State::Leading(leading) => {
-                leading.releasing = true;
-                self.quiet_until = BootTime::ZERO;
-            }
-            // A write may yet turn out to have won the Lease; nothing else is worth waiting for.
-            State::Standby => {
-                let writes = matches!(self.in_flight, Some(InFlight { request: Request::Write { .. }, .. }));
-                if stay_out == StayOut::Forever && !writes && !self.lost_write {
-                    self.in_flight = None;
-                    self.must_read = false;
-                }
-            }
-        }
-    }
-
-    fn finish_withdrawing(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let Some(withdraw_by) = self.withdraw_by else { return };
-        if self.withdrawn || self.leading().is_some() {
-            return;
-        }
-        let nothing_left = self.in_flight.is_none() && self.next_request().is_none();
-        if nothing_left || now.boot >= withdraw_by {
-            self.withdrawn = true;
-            self.in_flight = None;
-            actions.push(Action::Withdrawn);
-        }
-    }
-
-    fn is_out(&self, now: BootTime) -> bool {
-        self.withdraw_by.is_some() || self.out_until.is_some_and(|until| now < until)
     }
 
     fn send_what_is_due(&mut self, now: Now, actions: &mut Vec<Action>) {

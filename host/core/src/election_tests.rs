@@ -2,6 +2,7 @@
 
 mod bench;
 mod properties;
+mod requested;
 mod standby;
 mod step_down;
 mod term;

@@ -19,8 +19,8 @@ impl fmt::Display for Version {
 
 /// The part of a Lease that electors read and write.
 ///
-/// Two equal records, seen one after the other, mean that the holder did not renew in between:
-/// every renewal changes `renewed`.
+/// Two records that differ in nothing but `step_down`, seen one after the other, mean that the holder
+/// did not renew in between: every renewal changes `renewed`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseRecord {
     /// `spec.holderIdentity`. `None` is free, and so is `""` in the API: stores make `None` of it.
@@ -38,6 +38,17 @@ pub struct LeaseRecord {
     /// Annotation `leasehold.dev/token`: the fencing token of the holder's term, from its first
     /// renewal on (the write that acquires cannot know its own version).
     pub token: Option<u64>,
+    /// Annotation `leasehold.dev/step-down`: the holder that a person asks to give the Lease up. Not
+    /// written by holders, but kept by their renewals until the Lease has left them.
+    pub step_down: Option<String>,
+}
+
+impl LeaseRecord {
+    /// Nobody has acquired, renewed or released between the two.
+    pub fn is_as_old_as(&self, other: &Self) -> bool {
+        let without_request = |record: &Self| Self { step_down: None, ..record.clone() };
+        without_request(self) == without_request(other)
+    }
 }
 
 /// What was seen of a Lease.

@@ -2,5 +2,6 @@
 
 mod bench;
 mod properties;
+mod requested;
 mod returns;
 mod stops;

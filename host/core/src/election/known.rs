@@ -34,8 +34,13 @@ impl Known {
         timing: &Timing,
     ) -> Self {
         let unchanged_since = match before {
-            Some(before) if before.observation.record() == seen.record() => before.unchanged_since,
-            _ => now,
+            Some(before) => match (before.observation.record(), seen.record()) {
+                // Somebody who asks the holder to step down does not thereby renew for it.
+                (Some(one), Some(other)) if one.is_as_old_as(other) => before.unchanged_since,
+                (None, None) => before.unchanged_since,
+                _ => now,
+            },
+            None => now,
         };
         let believed_for = match seen.record() {
             Some(record) => match record.holder.as_deref() {

@@ -64,12 +64,17 @@ impl Election {
             Want::Acquire => LeaseRecord {
                 acquired: Some(stamp),
                 token: None,
+                // To this process, which has not stepped down since: then it still is to.
+                step_down: previous
+                    .step_down
+                    .clone()
+                    .filter(|asked| mine && self.out_until.is_none() && *asked == self.config.identity),
                 // As client-go counts: only a change of the holder, and not the first.
                 transitions: previous.transitions.saturating_add(u32::from(!mine && based_on.is_some())),
                 ..written
             },
             Want::Renew => LeaseRecord { token: self.leading().map(|leading| leading.term.token), ..written },
-            Want::Release => LeaseRecord { holder: None, ..written },
+            Want::Release => LeaseRecord { holder: None, step_down: None, ..written },
         };
         Request::Write { based_on, record }
     }

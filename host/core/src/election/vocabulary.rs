@@ -46,6 +46,8 @@ pub enum Leadership {
         valid_until: BootTime,
         /// False from the renew deadline on, until a renewal succeeds: the guest is to stop.
         certain: bool,
+        /// Somebody asked, through the Lease, that this replica give it up. Stays so for the term.
+        step_down: bool,
     },
 }
 
@@ -124,6 +126,8 @@ pub enum Notice {
     Lost(Term, LossReason),
     /// The Lease was given back.
     Released(Term),
+    /// Somebody asked, through the Lease, that this replica give it up.
+    StepDownRequested(Term),
     /// Somebody holds the Lease who did not before.
     NewLeader(String),
     /// The Lease is another task's: this replica does not compete for it (invariant 13).

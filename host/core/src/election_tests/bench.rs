@@ -51,6 +51,17 @@ pub(super) fn record(holder: Option<&str>, renewal: i64) -> LeaseRecord {
         transitions: 3,
         task: Some(TASK.into()),
         token: None,
+        step_down: None,
+    }
+}
+
+/// `seen`, and `whom` is asked to step down.
+pub(super) fn asking(whom: &str, seen: Observation) -> Observation {
+    match seen {
+        Observation::Present { version, record } => {
+            present(version.0, LeaseRecord { step_down: Some(whom.into()), ..record })
+        }
+        Observation::Missing { .. } => panic!("a request stands on a lease"),
     }
 }
 
@@ -255,6 +266,16 @@ impl Bench {
 
     pub(super) fn certain(&self) -> bool {
         matches!(self.leadership(), Leadership::Leading { certain: true, .. })
+    }
+
+    /// Whether the leader was asked to step down.
+    pub(super) fn asked(&self) -> bool {
+        matches!(self.leadership(), Leadership::Leading { step_down: true, .. })
+    }
+
+    /// Who is asked to step down by the write under way.
+    pub(super) fn keeps_request_to(&self) -> Option<&str> {
+        self.writes().expect("a write is under way").1.step_down.as_deref()
     }
 
     /// When the request under way was sent.

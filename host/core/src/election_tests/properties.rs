@@ -37,6 +37,8 @@ enum Op {
 enum Edit {
     Hold(Option<&'static str>, Option<u64>),
     Annotate,
+    /// A person asks this one to step down, or nobody any more.
+    Ask(Option<&'static str>),
     Delete,
 }
 
@@ -46,6 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
         (prop::sample::select(vec![Some("other"), Some("third"), None]), prop::option::of(1u64..1_000))
             .prop_map(|(holder, duration_s)| Edit::Hold(holder, duration_s)),
         Just(Edit::Annotate),
+        prop::sample::select(vec![Some(ME), Some(ME), Some("other"), None]).prop_map(Edit::Ask),
         Just(Edit::Delete),
     ];
     prop_oneof![
@@ -57,7 +60,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => prop::sample::select(vec![Conflict, Denied, Missing, Rejected, Unavailable]).prop_map(Op::Fail),
         4 => (0usize..4).prop_map(Op::Watch),
         1 => Just(Op::WatchBreaks),
-        1 => edit.prop_map(Op::Edit),
+        2 => edit.prop_map(Op::Edit),
         1 => prop_oneof![
             4 => (0u64..40).prop_map(|s| Op::StepDown(StayOut::For(Duration::from_secs(s)))),
             1 => Just(Op::StepDown(StayOut::Forever)),
@@ -83,6 +86,8 @@ struct World {
     /// When the last write was sent that was answered and made us the holder.
     written_at: Option<BootTime>,
     last_token: u64,
+    /// Somebody has asked for a step-down in that term.
+    asked: bool,
     withdrawing: bool,
     withdrawn: bool,
 }
@@ -102,6 +107,7 @@ impl World {
             told_newest: None,
             written_at: None,
             last_token: 0,
+            asked: false,
             withdrawing: false,
             withdrawn: false,
         }
@@ -166,6 +172,11 @@ impl World {
                     self.put(record);
                 }
             }
+            Op::Edit(Edit::Ask(whom)) => {
+                if let Some(record) = self.current().record().cloned() {
+                    self.put(Some(LeaseRecord { step_down: whom.map(str::to_owned), ..record }));
+                }
+            }
             Op::Edit(Edit::Delete) => {
                 if self.current().record().is_some() {
                     self.put(None);
@@ -223,12 +234,14 @@ impl World {
 
     fn step(&mut self, input: Input) {
         let now = Now { boot: boot(self.now_ms), wall: WallTime::from_micros(0) };
+        let led = matches!(self.election.leadership(now.boot), Leadership::Leading { .. });
         let mut sent = 0;
         for action in self.election.step(now, input) {
             match action {
                 Action::Send { id, request } => {
                     sent += 1;
-                    if let Request::Write { based_on, .. } = &request {
+                    if let Request::Write { based_on, record } = &request {
+                        self.check_request_in(record, led);
                         let last_told = match &self.told {
                             Observation::Present { version, .. } => Some(*version),
                             Observation::Missing { .. } => None,
@@ -246,6 +259,11 @@ impl World {
                 Action::Tell(Notice::Leading(term)) => {
                     assert!(term.token > self.last_token, "{} after {}", term.token, self.last_token);
                     self.last_token = term.token;
+                    self.asked = false;
+                }
+                Action::Tell(Notice::StepDownRequested(term)) => {
+                    assert!(!self.asked && term.token == self.last_token, "told once a term");
+                    self.asked = true;
                 }
                 Action::Tell(_) => {}
                 Action::Withdrawn => {
@@ -258,16 +276,35 @@ impl World {
         assert!(!self.withdrawn || sent == 0, "who has withdrawn asks nothing");
         let next = self.election.next_deadline(now.boot);
         assert!(next.is_none_or(|next| next > now.boot), "a deadline that is not ahead makes the caller spin");
-        if let Leadership::Leading { term, valid_until, certain } = self.election.leadership(now.boot) {
+        if let Leadership::Leading { term, valid_until, certain, step_down } = self.election.leadership(now.boot) {
             let written_at = self.written_at.expect("nobody leads without a write that was answered");
             assert!(valid_until <= self.timing.valid_until(written_at), "the term is counted from the last write");
             assert!(now.boot < valid_until);
             assert_eq!(certain, now.boot < written_at + self.timing.renew_deadline());
             assert_eq!(term.token, self.last_token, "every term was told");
             assert_eq!(self.told.holder(), Some(ME), "nobody leads who knows better");
+            assert_eq!(step_down, self.asked, "and people know of it");
+            assert!(step_down || self.told_request() != Some(ME), "who is asked to step down knows it");
             assert!(next.is_some_and(|next| next <= valid_until), "the end of the term is a deadline");
         }
         assert!(self.withdrawn || next.is_some() || self.asks_nothing_for_good_reason(), "nothing would ever happen");
+    }
+
+    fn told_request(&self) -> Option<&str> {
+        self.told.record()?.step_down.as_deref()
+    }
+
+    /// What a write makes of a request to step down that stands on the Lease.
+    fn check_request_in(&self, record: &LeaseRecord, led: bool) {
+        let (before, after) = (self.told_request(), record.step_down.as_deref());
+        if record.holder.is_none() {
+            assert_eq!(after, None, "a release clears it");
+        } else if led {
+            assert_eq!(after, before, "a renewal keeps it");
+        } else if after.is_some() {
+            let still_his = self.told.holder() == Some(ME) && before == Some(ME);
+            assert!(still_his && after == before, "an acquisition clears what was meant for another, or is over");
+        }
     }
 
     /// A watch that works, and a Lease that this replica may not take.

@@ -28,6 +28,7 @@ fn first_start_reads_then_creates_the_lease() {
         transitions: 0,
         task: Some(TASK.into()),
         token: None,
+        step_down: None,
     };
     assert_eq!(*written, expected);
     bench.written(40, 5);

@@ -31,7 +31,17 @@ pub(super) fn standby() -> Leadership {
 }
 
 pub(super) fn leading(token: u64, certain: bool) -> Leadership {
-    Leadership::Leading { term: Term { token }, valid_until: boot(u64::MAX / 1_000_000), certain }
+    Leadership::Leading { term: Term { token }, valid_until: boot(u64::MAX / 1_000_000), certain, step_down: false }
+}
+
+/// `leadership`, and a person asks this replica to give it up.
+pub(super) fn asked(leadership: Leadership) -> Leadership {
+    match leadership {
+        Leadership::Leading { term, valid_until, certain, .. } => {
+            Leadership::Leading { term, valid_until, certain, step_down: true }
+        }
+        standby @ Leadership::Standby { .. } => standby,
+    }
 }
 
 pub(super) fn start(run: u64, module: &str, token: u64) -> Command {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::bench::{boot, digest, leading, standby};
+use super::bench::{asked, boot, digest, leading, standby};
 use crate::{
     election::Leadership,
     task::{Command, GuestEvent, Input, OnReturn, Outcome, RunId, StopReason, Task, TaskConfig},
@@ -18,6 +18,8 @@ enum Op {
     Lead,
     Certain(bool),
     Lose,
+    /// A person asks for a step-down, through the Lease.
+    Ask,
     Module(u8),
     /// The guest of the newest run but this many does something.
     Guest(u64, GuestEvent),
@@ -41,6 +43,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Lead),
         2 => any::<bool>().prop_map(Op::Certain),
         2 => Just(Op::Lose),
+        1 => Just(Op::Ask),
         2 => (0u8..3).prop_map(Op::Module),
         8 => (prop_oneof![9 => Just(0u64), 1 => 1u64..3], event).prop_map(|(back, event)| Op::Guest(back, event)),
         1 => Just(Op::Shutdown),
@@ -77,9 +80,13 @@ impl World {
                 Input::Tick
             }
             Op::Certain(certain) => {
-                if let Leadership::Leading { term, .. } = self.leadership {
-                    self.leadership = leading(term.token, certain);
+                if let Leadership::Leading { certain: before, .. } = &mut self.leadership {
+                    *before = certain;
                 }
+                Input::Tick
+            }
+            Op::Ask => {
+                self.leadership = asked(self.leadership.clone());
                 Input::Tick
             }
             Op::Lose => {
@@ -142,6 +149,12 @@ impl World {
             let led = matches!(self.leadership, Leadership::Leading { term, .. } if term.token == token);
             assert!(led || ended, "a guest whose term is over is ended in the same step");
             assert!(asked || ended || self.leadership == leading(token, true), "a term in doubt is asked to stop");
+        } else {
+            let ignored = matches!(self.leadership, Leadership::Leading { step_down: true, .. });
+            assert!(
+                !ignored || self.shut_down,
+                "who is asked to step down and runs nothing has stepped down in the same step"
+            );
         }
     }
 }

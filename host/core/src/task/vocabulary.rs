@@ -1,0 +1,166 @@
+//! The words of the task: what goes in, what comes out, what stays the same.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::election::{StayOut, Term};
+
+/// Why a guest is to stop: `stop-reason` of the WIT package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The term is over, or could not be renewed by the renew deadline.
+    LeadershipLost,
+    /// The host is ending.
+    Shutdown,
+    /// A newer module is ready.
+    ModuleReplaced,
+    /// The guest, or a person, gave the leadership up.
+    SteppedDown,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LeadershipLost => "leadership-lost",
+            Self::Shutdown => "shutdown",
+            Self::ModuleReplaced => "module-replaced",
+            Self::SteppedDown => "stepped-down",
+        })
+    }
+}
+
+/// How a guest's run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// `on-start-leading` returned ok.
+    Returned,
+    /// `on-start-leading` returned this error.
+    Error(String),
+    /// It trapped, with this message and backtrace.
+    Trap(String),
+    /// It reached its memory limit and then trapped or returned an error, with this message.
+    OutOfMemory(String),
+    /// It was ended from outside, where it stood.
+    Ended(StopReason),
+    /// No instruction of it ran: it could not be instantiated, for this reason.
+    NotStarted(String),
+}
+
+impl Outcome {
+    /// A word for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Returned => "returned",
+            Self::Error(_) => "error",
+            Self::Trap(_) => "trap",
+            Self::OutOfMemory(_) => "out-of-memory",
+            Self::Ended(_) => "ended",
+            Self::NotStarted(_) => "not-started",
+        }
+    }
+
+    /// What the guest or the runtime said about it.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Error(detail) | Self::Trap(detail) | Self::OutOfMemory(detail) | Self::NotStarted(detail) => {
+                Some(detail)
+            }
+            Self::Returned | Self::Ended(_) => None,
+        }
+    }
+}
+
+/// What becomes of the Lease when `on-start-leading` has returned ok.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReturn {
+    /// It is kept: the term's work is done.
+    #[default]
+    Hold,
+    /// It is released, for another replica's turn.
+    Release,
+    /// The guest is started again after a delay.
+    Restart,
+}
+
+/// What stays the same for the life of a [`Task`].
+#[derive(Clone, Debug)]
+pub struct TaskConfig {
+    /// How long a guest that was asked to stop may take.
+    pub stop_grace: Duration,
+    /// See [`OnReturn`].
+    pub on_return: OnReturn,
+    /// The delay before the first restart; doubled with each failure in a row.
+    pub restart_delay: Duration,
+    /// The longest delay before a restart.
+    pub restart_delay_max: Duration,
+    /// This many failures in a row release the Lease, so that another replica tries.
+    pub failures_max: u32,
+    /// A run that lasted this long was no failure at start: the count begins anew.
+    pub healthy_after: Duration,
+    /// How long to let others go first after the Lease was released because of the task.
+    pub stay_out: Duration,
+}
+
+impl Default for TaskConfig {
+    fn default() -> Self {
+        Self {
+            stop_grace: Duration::from_secs(5),
+            on_return: OnReturn::default(),
+            restart_delay: Duration::from_secs(1),
+            restart_delay_max: Duration::from_secs(30),
+            failures_max: 5,
+            healthy_after: Duration::from_secs(60),
+            stay_out: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One call of `on-start-leading`, from its start to its end. Grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunId(pub u64);
+
+/// A compiled, linked and checked module, by the digest of its bytes (`sha256:...`).
+pub type Digest = Arc<str>;
+
+/// What a guest did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuestEvent {
+    /// It called `step-down`.
+    SteppedDown,
+    /// It is gone: its future and its store are dropped, and nothing of it will run again.
+    Ended(Outcome),
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time has passed, or the leadership has changed.
+    Tick,
+    /// This module is ready to be instantiated; the one before is out of date.
+    Module(Digest),
+    /// This run's guest did something.
+    Guest(RunId, GuestEvent),
+    /// The host was asked to end.
+    Shutdown,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Instantiate the module and call `on-start-leading`.
+    Start {
+        /// To be given back with its events.
+        run: RunId,
+        /// What to instantiate.
+        module: Digest,
+        /// The term it runs in.
+        term: Term,
+    },
+    /// Make `subscribe-stop` ready.
+    AskToStop(RunId, StopReason),
+    /// End it where it stands.
+    End(RunId, StopReason),
+    /// Give the Lease up; no guest runs.
+    StepDown(StayOut),
+    /// Tell people: the guest will be started again after this delay.
+    TellRestart(Duration),
+}
