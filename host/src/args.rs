@@ -56,6 +56,19 @@ Exit codes: 0 this host can run it, 2 it cannot")]
         /// The component's file, or `configmap:[NAMESPACE/]NAME/KEY`
         module: Reference,
     },
+    /// Ask the replica that holds a Lease to give it up, for another to take
+    ///
+    /// Asked through the Lease itself, so from anywhere with the rights to get and update it. The leader stops
+    /// its component, releases the Lease, and stays out of the race for half a minute; a standby takes over at once.
+    /// If there is none, the same replica leads again after that.
+    #[command(after_help = "\
+Examples:
+  leasehold step-down nightly -n jobs                     ask, and wait until it is done
+  leasehold step-down nightly -n jobs --timeout 0s        ask, and do not wait
+  leasehold step-down nightly --lease-store file:/tmp/l   a Lease on this machine
+
+Exit codes: 0 it was given up (or, with --timeout 0s, asked for), 2 a mistake in the call, 1 otherwise")]
+    StepDown(StepDownArgs),
     /// Print the WIT package that this host speaks
     #[command(after_help = "\
 Example:
@@ -127,6 +140,22 @@ pub struct RunArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+}
+
+/// `leasehold step-down`
+#[derive(Debug, clap::Args)]
+pub struct StepDownArgs {
+    /// The Lease's name
+    pub lease: Name,
+    /// The Lease's namespace [default: $NAMESPACE, $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// Where the Lease is kept: `kubernetes`, or `file:FOLDER` on this machine
+    #[arg(long, default_value = "kubernetes")]
+    pub lease_store: StoreChoice,
+    /// How long to wait until the Lease has been given up; 0s does not wait
+    #[arg(long, default_value = "30s")]
+    pub timeout: Duration,
 }
 
 /// `leasehold dev`

@@ -5,9 +5,11 @@ mod dev;
 mod host;
 mod run;
 mod source;
+mod step_down;
 mod wit;
 
 pub use check::check;
 pub use dev::dev;
 pub use run::run;
+pub use step_down::step_down;
 pub use wit::wit;

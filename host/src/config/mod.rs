@@ -59,7 +59,7 @@ impl Environment {
         parsed.transpose()
     }
 
-    fn namespace(&self) -> Result<Option<Name>, ConfigError> {
+    pub(crate) fn namespace(&self) -> Result<Option<Name>, ConfigError> {
         Self::name("NAMESPACE or $POD_NAMESPACE", self.namespace.as_ref())
     }
 

@@ -11,12 +11,17 @@ use leasehold_core::{
 use super::kubernetes::KubernetesStore;
 use crate::kubernetes::{access::Target, in_plain_words};
 
+/// The Lease, as a Role names it.
+pub fn target<'a>(namespace: &'a str, lease: &'a str) -> Target<'a> {
+    Target { group: "coordination.k8s.io", resource: "leases", namespace, name: Some(lease) }
+}
+
 /// Checks that the cluster answers and that the Lease may be read, watched and written.
 ///
 /// # Errors
 /// Names what is not reached, or the rule that is missing.
 pub async fn check(client: &Client, store: &KubernetesStore, namespace: &str, lease: &str) -> anyhow::Result<()> {
-    let target = Target { group: "coordination.k8s.io", resource: "leases", namespace, name: Some(lease) };
+    let target = target(namespace, lease);
     let present = match store.read().await {
         Ok(Observation::Present { .. }) => true,
         Ok(Observation::Missing { .. }) => false,

@@ -57,6 +57,7 @@ struct Stored {
     lease_transitions: u32,
     task: Option<String>,
     token: Option<u64>,
+    step_down: Option<String>,
     #[serde(flatten)]
     beside: serde_json::Map<String, serde_json::Value>,
 }
@@ -69,10 +70,15 @@ impl FileStore {
     pub fn open(folder: &Path, namespace: &str, name: &str) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         tempfile::tempfile_in(folder)?;
-        let store = Self { folder: folder.into(), name: format!("{namespace}.{name}").into() };
+        let store = Self::at(folder, namespace, name);
         // From here on "not there" has a version, and cannot be taken for news when it is told late.
         open_lock(&store.path("lock"))?;
         Ok(store)
+    }
+
+    /// The Lease `namespace/name` in `folder`, for somebody who does not compete for it: nothing is made.
+    pub fn at(folder: &Path, namespace: &str, name: &str) -> Self {
+        Self { folder: folder.into(), name: format!("{namespace}.{name}").into() }
     }
 
     fn path(&self, extension: &str) -> PathBuf {
@@ -318,6 +324,7 @@ impl From<Stored> for LeaseRecord {
             transitions: stored.lease_transitions,
             task: stored.task,
             token: stored.token,
+            step_down: stored.step_down,
         }
     }
 }
@@ -333,6 +340,7 @@ impl From<LeaseRecord> for Stored {
             lease_transitions: record.transitions,
             task: record.task,
             token: record.token,
+            step_down: record.step_down,
             beside: serde_json::Map::new(),
         }
     }

@@ -22,7 +22,7 @@ use leasehold_core::{
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
-use super::{TASK_ANNOTATION, TOKEN_ANNOTATION};
+use super::{STEP_DOWN_ANNOTATION, TASK_ANNOTATION, TOKEN_ANNOTATION};
 use crate::kubernetes::{
     in_plain_words,
     watch::{Seen, WatchError, watch_one},
@@ -189,13 +189,14 @@ fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
         transitions: spec.lease_transitions.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
         task: annotation(TASK_ANNOTATION),
         token: annotation(TOKEN_ANNOTATION).and_then(|token| token.parse().ok()),
+        step_down: annotation(STEP_DOWN_ANNOTATION),
     })
 }
 
 /// Writes what `record` has into `object`, and leaves everything else as it is.
 fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
     let time = |time: Option<WallTime>| time.map(micro_time);
-    let LeaseRecord { holder, duration, acquired, renewed, transitions, task, token } = record;
+    let LeaseRecord { holder, duration, acquired, renewed, transitions, task, token, step_down } = record;
     let ours = [
         // Absent would do as well, but electors older than 1.26 fail on it.
         ("holderIdentity", Some(json!(holder.as_deref().unwrap_or_default()))),
@@ -216,7 +217,12 @@ fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
         object.data["spec"][field] = value.unwrap_or(Value::Null);
     }
     let annotations = object.annotations_mut();
-    for (name, value) in [(TASK_ANNOTATION, task.clone()), (TOKEN_ANNOTATION, token.map(|token| token.to_string()))] {
+    let ours = [
+        (TASK_ANNOTATION, task.clone()),
+        (TOKEN_ANNOTATION, token.map(|token| token.to_string())),
+        (STEP_DOWN_ANNOTATION, step_down.clone()),
+    ];
+    for (name, value) in ours {
         match value {
             Some(value) => annotations.insert(name.to_owned(), value),
             None => annotations.remove(name),

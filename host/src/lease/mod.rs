@@ -8,3 +8,5 @@ pub mod kubernetes;
 pub const TASK_ANNOTATION: &str = "leasehold.dev/task";
 /// The annotation that carries the fencing token of the holder's term.
 pub const TOKEN_ANNOTATION: &str = "leasehold.dev/token";
+/// The annotation that names the holder that is asked to step down.
+pub const STEP_DOWN_ANNOTATION: &str = "leasehold.dev/step-down";

@@ -110,6 +110,12 @@ impl Report {
         self.happened(HappeningKind::Lost, note);
     }
 
+    /// A person asks, through the Lease, that this replica give it up.
+    pub fn step_down_requested(&self, term: Term) {
+        say!(info, self.subject, "step-down-requested", { token = term.token };
+            "somebody asks this replica to give the lease up");
+    }
+
     /// Somebody else leads.
     pub fn new_leader(&self, leader: &str) {
         say!(info, self.subject, "new-leader", { leader = leader }; "standing by");

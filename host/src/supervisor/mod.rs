@@ -287,6 +287,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 report.leading(term);
             }
             Notice::Released(term) => report.released(term, self.last_end.as_deref()),
+            Notice::StepDownRequested(term) => report.step_down_requested(term),
             Notice::NewLeader(leader) => report.new_leader(&leader),
             Notice::Lost(term, reason) => report.lost(term, reason),
             Notice::OtherTask(other) => report.other_task(&other),
