@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     EditAnnotate,
     /// No fault, but as untimely as one.
     SwapModule,
+    /// Nor this.
+    AskStepDown,
 }
 
 /// The end of a fault.
@@ -68,6 +70,7 @@ impl Fault {
         Self::EditOverwrite,
         Self::EditAnnotate,
         Self::SwapModule,
+        Self::AskStepDown,
     ];
 
     /// What ends it, where it lasts.
@@ -83,7 +86,7 @@ impl Fault {
             Self::WallStands => Heal::Wall(machine),
             Self::Kill | Self::ShutDown | Self::BreakWatch | Self::WallJumps => return None,
             Self::EditDelete | Self::EditClear | Self::EditOverwrite | Self::EditAnnotate => return None,
-            Self::SwapModule => return None,
+            Self::SwapModule | Self::AskStepDown => return None,
         })
     }
 }
@@ -164,6 +167,7 @@ impl World {
                 self.machines[machine].clock.wall_stands(self.now);
             }
             (Fault::SwapModule, _) => self.swap_module(),
+            (Fault::AskStepDown, _) => self.operator_asks(),
             (Fault::EditDelete | Fault::EditClear | Fault::EditOverwrite | Fault::EditAnnotate, _) => {
                 self.edit_by_hand(fault);
             }

@@ -96,16 +96,17 @@ impl World {
             _ => return leadership,
         };
         match leadership {
-            Leadership::Leading { term, valid_until, certain } => {
+            Leadership::Leading { term, valid_until, certain, step_down } => {
                 let valid_until = BootTime::from_nanos(valid_until.as_nanos() + more);
                 target.gate.stretched = Some((term.token, valid_until, false));
-                Leadership::Leading { term, valid_until, certain }
+                Leadership::Leading { term, valid_until, certain, step_down }
             }
             Leadership::Standby { .. } => match target.gate.stretched {
                 // The machine knows better, but who counts wrongly does not.
                 Some((token, until, over)) if now < until && (expired || over) => {
                     target.gate.stretched = Some((token, until, true));
-                    Leadership::Leading { term: Term { token }, valid_until: until, certain: false }
+                    let term = Term { token };
+                    Leadership::Leading { term, valid_until: until, certain: false, step_down: false }
                 }
                 _ => {
                     target.gate.stretched = None;

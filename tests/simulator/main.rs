@@ -12,6 +12,7 @@ mod faults;
 mod guests;
 mod invariants;
 mod network;
+mod operator;
 mod plan;
 mod processes;
 mod store;
@@ -133,7 +134,24 @@ fn simulator_finds_versions_that_begin_anew() {
 
 #[test]
 fn simulator_finds_a_guest_declared_gone_while_it_runs() {
-    assert_found(Defect::GuestDeclaredGone, &["releases the lease while its guest exists", "a second guest"]);
+    assert_found(Defect::GuestDeclaredGone, &[RELEASED_UNDER_GUEST, "a second guest"]);
+}
+
+const RELEASED_UNDER_GUEST: &str = "releases the lease while its guest exists";
+
+#[test]
+fn simulator_finds_a_release_on_request_before_the_guest_has_stopped() {
+    assert_found(Defect::ReleasesOnRequest, &[RELEASED_UNDER_GUEST, "a second guest"]);
+}
+
+#[test]
+fn simulator_finds_an_operator_who_empties_the_holder() {
+    assert_found(Defect::OperatorClears, &[TWO_LEADERS]);
+}
+
+#[test]
+fn simulator_finds_requests_to_step_down_that_are_forgotten() {
+    assert_found(Defect::RequestsForgotten, &["though it was asked to step down"]);
 }
 
 #[test]

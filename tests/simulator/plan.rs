@@ -31,6 +31,12 @@ pub(crate) enum Defect {
     VersionsRestart,
     /// The runtime says that a guest is gone while it still runs.
     GuestDeclaredGone,
+    /// A host that is asked to step down gives the Lease up before its guest has stopped.
+    ReleasesOnRequest,
+    /// The operator empties the holder, instead of asking it.
+    OperatorClears,
+    /// Requests to step down do not last: a Lease is stored without them.
+    RequestsForgotten,
     /// One fault never ends: nobody can reach the store any more.
     NeverHeals,
 }

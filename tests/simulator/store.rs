@@ -15,13 +15,15 @@ pub(crate) struct Store {
     pub(crate) ignores_versions: bool,
     /// Planted: a Lease that is made again counts from 1 again.
     pub(crate) restarts_versions: bool,
+    /// Planted: requests to step down are not kept.
+    pub(crate) forgets_requests: bool,
 }
 
 impl Store {
     /// Without a Lease; versions begin anywhere.
     pub(crate) fn new(version: u64) -> Self {
         let history = vec![Observation::Missing { deleted_at: None }];
-        Self { history, version, ignores_versions: false, restarts_versions: false }
+        Self { history, version, ignores_versions: false, restarts_versions: false, forgets_requests: false }
     }
 
     pub(crate) fn current(&self) -> &Observation {
@@ -37,7 +39,10 @@ impl Store {
         &self.history[index]
     }
 
-    pub(crate) fn put(&mut self, record: LeaseRecord) -> Version {
+    pub(crate) fn put(&mut self, mut record: LeaseRecord) -> Version {
+        if self.forgets_requests {
+            record.step_down = None;
+        }
         if self.restarts_versions && self.current().record().is_none() {
             self.version = 0;
         }

@@ -17,6 +17,7 @@ use crate::{
     guests::{Gate, Guest},
     invariants::{Invariants, Told},
     network::Watch,
+    operator::OperatorWrite,
     plan::{Defect, Net, Plan},
     store::Store,
     tally::{Seen, Tally},
@@ -52,6 +53,8 @@ pub(crate) enum Event {
     GuestGone(ProcessId, RunId, Outcome),
     /// The gate looks at the clock, if nothing was published since.
     GateCloses(ProcessId, u64),
+    /// What the operator writes reaches the store.
+    OperatorWrites(OperatorWrite),
     Fault,
     Heal(Heal),
     Calm,
@@ -136,6 +139,7 @@ impl World {
         let plan = Plan::random(&mut rng, defect);
         let mut store = Store::new(rng.u64(1..1_000_000));
         store.ignores_versions = defect == Some(Defect::NoCompareAndSwap);
+        store.forgets_requests = defect == Some(Defect::RequestsForgotten);
         store.restarts_versions = defect == Some(Defect::VersionsRestart);
         let machines = (0..plan.replicas)
             .map(|_| Machine {
@@ -172,7 +176,8 @@ impl World {
         world
     }
 
-    /// Runs the history to its end: the rough part, the calm one, and a leader's death after it.
+    /// Runs the history to its end: the rough part, the calm one, and after it a leader that is asked to
+    /// step down, and one that dies.
     ///
     /// # Errors
     /// Says which invariant was violated.
@@ -180,9 +185,17 @@ impl World {
         let calm = self.plan.rough + self.calm_for();
         self.run_until(calm)?;
         let leader = self.running_leader().ok_or("nobody leads and runs a guest, though all has been calm")?;
-        self.end_process(leader);
+        self.operator_asks();
+        let grace: TrueTime = self.plan.task.stop_grace.as_nanos().try_into().expect("grace times are short");
+        let handed_over = calm + grace + 5 * SECOND;
+        self.run_until(handed_over)?;
+        let next = self.running_leader().ok_or("nobody leads after the leader was asked to step down")?;
+        if next == leader {
+            return Err(format!("{} leads on, though it was asked to step down", self.processes[leader].identity));
+        }
+        self.end_process(next);
         let lease: TrueTime = self.plan.timing.lease().as_nanos().try_into().expect("leases are short");
-        let end = calm + lease / 100 * 101 + 5 * SECOND;
+        let end = handed_over + lease / 100 * 101 + 5 * SECOND;
         self.run_until(end)?;
         self.running_leader().ok_or("the successor of a leader that died does not lead in time")?;
         self.tally.histories = 1;
@@ -248,6 +261,7 @@ impl World {
             Event::GuestStepsDown(process, run) => self.guest_steps_down(process, run),
             Event::GuestGone(process, run, outcome) => self.guest_gone(process, run, outcome),
             Event::GateCloses(process, publication) => self.gate_closes(process, publication),
+            Event::OperatorWrites(write) => self.operator_writes(write),
             Event::Fault => self.fault(),
             Event::Heal(heal) => self.heal(heal),
             Event::Calm => self.calm_down(),
@@ -293,6 +307,10 @@ impl World {
         }
         let expired = actions.iter().any(|a| matches!(a, Action::Tell(Notice::Lost(_, LossReason::Expired))));
         self.publish(process, &leadership, expired);
+        let begins = actions.iter().any(|action| matches!(action, Action::Tell(Notice::Leading(_))));
+        if begins && actions.iter().any(|action| matches!(action, Action::Tell(Notice::StepDownRequested(_)))) {
+            self.tally.count(Seen::StepDownTakenAlong);
+        }
         for action in actions {
             self.act(process, action);
         }
@@ -320,6 +338,7 @@ impl World {
             Notice::Lost(_, LossReason::Cleared) => self.tally.count(Seen::Cleared),
             Notice::Lost(_, LossReason::Deleted) => self.tally.count(Seen::Deleted),
             Notice::Released(_) => self.tally.count(Seen::Released),
+            Notice::StepDownRequested(_) => self.hears_request(process),
             Notice::NewLeader(_) => self.tally.count(Seen::NewLeader),
             Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
         }

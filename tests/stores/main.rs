@@ -41,6 +41,7 @@ every_store_passes! {
     writes::an_empty_or_absent_holder_is_free,
     writes::a_missing_duration_is_read_as_missing,
     writes::what_others_wrote_beside_the_record_is_kept,
+    writes::a_request_to_step_down_is_seen_by_the_holder_and_gone_when_it_is_cleared,
     races::of_two_updates_of_one_version_exactly_one_wins,
     races::of_two_creations_exactly_one_wins,
     races::a_write_may_be_dropped_at_any_time,

@@ -42,6 +42,7 @@ pub(crate) fn held_by(holder: &str) -> LeaseRecord {
         transitions: 0,
         task: Some("nightly".to_owned()),
         token: None,
+        step_down: None,
     }
 }
 

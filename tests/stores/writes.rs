@@ -9,7 +9,7 @@ use leasehold_core::{
 };
 use serde_json::{Value, json};
 
-use crate::place::{Place, create, failure, held_by, read_present, renewed};
+use crate::place::{Place, Watched, create, failure, held_by, read_present, renewed};
 
 pub(crate) async fn a_lease_that_is_not_there_is_read_as_missing<P: Place>() {
     let store = P::fresh().await.store();
@@ -115,6 +115,7 @@ pub(crate) async fn every_field_is_read_as_it_was_written<P: Place>() {
         transitions: 2_147_483_647,
         task: Some("nightly.reports-2".to_owned()),
         token: Some(u64::MAX),
+        step_down: Some("pod-1_1a2b3c4d".to_owned()),
     };
     let records = [
         LeaseRecord {
@@ -133,6 +134,7 @@ pub(crate) async fn every_field_is_read_as_it_was_written<P: Place>() {
         LeaseRecord { renewed: None, ..full.clone() },
         LeaseRecord { task: None, ..full.clone() },
         LeaseRecord { token: None, ..full.clone() },
+        LeaseRecord { step_down: None, ..full.clone() },
         LeaseRecord::default(),
         full.clone(),
     ];
@@ -180,4 +182,26 @@ pub(crate) async fn what_others_wrote_beside_the_record_is_kept<P: Place>() {
         version = store.write(Some(version), &record).await.expect("nobody else has written");
         assert_eq!(place.beside().await, before);
     }
+}
+
+/// As `leasehold step-down` does it, which is no elector, beside a holder that renews.
+pub(crate) async fn a_request_to_step_down_is_seen_by_the_holder_and_gone_when_it_is_cleared<P: Place>() {
+    let place = P::fresh().await;
+    let (holder, operator) = (place.store(), place.store());
+    let made = create(&holder, &held_by("one")).await;
+    let mut watched = Watched::begin(&holder);
+    let (version, record) = read_present(&operator).await;
+    let asking = LeaseRecord { step_down: Some("one".to_owned()), ..record };
+    let asked = operator.write(Some(version), &asking).await.expect("nobody else has written");
+    watched.until(|seen| seen.version() == Some(asked) && seen.record() == Some(&asking)).await;
+    // The holder learns of it as of any write: what it decided on is out of date.
+    let renewal = renewed(&held_by("one"), 1);
+    assert_eq!(failure(holder.write(Some(made), &renewal).await), StoreFailure::Conflict);
+    let (version, record) = read_present(&holder).await;
+    assert!(record.is_as_old_as(&held_by("one")), "to ask is not to renew");
+    let kept = holder.write(Some(version), &renewed(&record, 1)).await.expect("nobody else has written");
+    assert_eq!(read_present(&operator).await.1.step_down.as_deref(), Some("one"));
+    holder.write(Some(kept), &LeaseRecord { holder: None, ..held_by("one") }).await.expect("nobody else has written");
+    let (_, record) = read_present(&operator).await;
+    assert_eq!(record, LeaseRecord { holder: None, ..held_by("one") });
 }
