@@ -37,7 +37,7 @@ impl Cluster {
         Self { plane, runtime }
     }
 
-    fn host(&self, name: &str, module: &str, args: &[&str]) -> HostProcess {
+    pub(super) fn host(&self, name: &str, module: &str, args: &[&str]) -> HostProcess {
         self.host_via(name, module, self.plane.kubeconfig(), args)
     }
 
@@ -46,7 +46,7 @@ impl Cluster {
     }
 
     /// A leader whose guest runs, and a standby that knows it.
-    fn leader_and_standby(&self, module: &str, args: &[&str]) -> (HostProcess, HostProcess) {
+    pub(super) fn leader_and_standby(&self, module: &str, args: &[&str]) -> (HostProcess, HostProcess) {
         let leader = self.host("first", module, args);
         leader.wait_for("line of the guest", |event| event.name() == "guest-output");
         let standby = self.host("second", module, args);

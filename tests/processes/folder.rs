@@ -12,17 +12,17 @@ use tempfile::TempDir;
 
 use super::{LEASE, LEASE_DURATION, assert_stopped_then_released, micros, only};
 
-fn lease(folder: &Path, name: &str) -> Value {
+pub(super) fn lease(folder: &Path, name: &str) -> Value {
     let text = fs::read(folder.join(format!("default.{name}.json"))).expect("the lease is there");
     serde_json::from_slice(&text).expect("a lease is replaced in one step, never half")
 }
 
-fn of_guest(text: &'static str) -> impl Fn(&Event) -> bool {
+pub(super) fn of_guest(text: &'static str) -> impl Fn(&Event) -> bool {
     move |event| event.name() == "guest-output" && event.message().contains(text)
 }
 
 /// Two in a row, so that the first is the leader.
-fn leader_and_standby(module: &str, folder: &Path, args: &[&str]) -> (HostProcess, HostProcess) {
+pub(super) fn leader_and_standby(module: &str, folder: &Path, args: &[&str]) -> (HostProcess, HostProcess) {
     let args = [&LEASE, args].concat();
     let leader = HostProcess::run_in_folder("first", &guest(module), folder, &args);
     leader.wait_for("line of the guest", |event| event.name() == "guest-output");

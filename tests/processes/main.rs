@@ -4,8 +4,11 @@ mod bad_input;
 mod cluster;
 mod config_map;
 mod dev;
+mod fencing;
 mod folder;
 mod manifests;
+mod one_task;
+mod step_down;
 
 use std::time::Duration;
 

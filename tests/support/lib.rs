@@ -6,3 +6,4 @@ pub mod control_plane;
 pub mod guest_bench;
 pub mod host_process;
 pub mod network;
+pub mod register;

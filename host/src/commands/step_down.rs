@@ -2,6 +2,9 @@
 //! given it up. It never touches the holder: only who holds the Lease knows when its component has
 //! stopped.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io::{self, Write},
     time::Duration,
@@ -110,7 +113,7 @@ impl<S: LeaseStore> Asking<S> {
         let took = begun.elapsed();
         match after {
             After::Free => say(&format!("{holder} has given it up after {took:.0?}; nobody has taken it yet")),
-            After::TakenBy(next) => say(&format!("{holder} has given it up; {next} holds it, after {took:.0?}")),
+            After::TakenBy(next) => say(&format!("{holder} holds it no more, after {took:.0?}: {next} does")),
             After::TakenAgain => {
                 say(&format!("{holder} has given it up, and holds it again: nobody else has taken it"))
             }

@@ -117,7 +117,7 @@ fn dev_says_what_folder_it_needs() {
 
 #[test]
 fn every_command_explains_itself() {
-    for command in ["run", "dev", "check", "wit"] {
+    for command in ["run", "dev", "check", "step-down", "wit"] {
         let Said { code, stdout, .. } = leasehold(&[command, "--help"], &[]);
         assert_eq!(code, Some(0));
         assert!(stdout.contains("Example") && stdout.contains(&format!("leasehold {command}")), "{stdout}");
@@ -135,5 +135,39 @@ fn wit_prints_the_world_to_build_for() {
     assert_eq!(code, Some(0));
     for wanted in ["package leasehold:task@", "world leader-task", "export on-start-leading", "interface leadership"] {
         assert!(stdout.contains(wanted), "no {wanted:?} in:\n{stdout}");
+    }
+}
+
+#[test]
+fn step_down_says_why_nobody_was_asked() {
+    let desk = Desk::new();
+    let store = desk.lease_store();
+    let asks = |args: &[&str], code: i32, says: &[&str]| {
+        refused(&[&["step-down", "--lease-store", &store], args].concat(), &[], code, says);
+    };
+    asks(&[], MISTAKE, &["<LEASE>", "--help"]);
+    asks(&["Bad_Name"], MISTAKE, &["\"Bad_Name\"", "lower-case letters"]);
+    asks(&["nightly", "--timeout", "30"], MISTAKE, &["--timeout", "time unit needed"]);
+    asks(&["nightly", "-n", "jobs"], FAILED, &["there is no lease jobs/nightly", &desk.text("leases")]);
+    desk.has_no_lease();
+    refused(
+        &["step-down", "nightly", "--lease-store", &store],
+        &[("NAMESPACE", "Bad_Name")],
+        MISTAKE,
+        &["$NAMESPACE", "\"Bad_Name\""],
+    );
+
+    std::fs::create_dir(desk.leases()).expect("a folder");
+    let lease_is = |text: &str| desk.write("leases/default.nightly.json", text);
+    let free = r#"{"version": 4, "holderIdentity": null, "leaseTransitions": 0, "task": "nightly"}"#;
+    let foreign = r#"{"version": 4, "holderIdentity": "somebody", "leaseTransitions": 0}"#;
+    for (text, says) in [
+        (free, "nobody holds lease default/nightly"),
+        (foreign, "somebody, who holds lease default/nightly"),
+        ("{}", "it does not hold a lease"),
+    ] {
+        let path = lease_is(text);
+        asks(&["nightly"], FAILED, &[says]);
+        assert_eq!(std::fs::read_to_string(path).expect("it is there"), text, "nothing was changed");
     }
 }

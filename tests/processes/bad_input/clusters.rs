@@ -7,11 +7,14 @@ use k8s_openapi::api::{
     core::v1::ConfigMap,
     rbac::v1::{Role, RoleBinding},
 };
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
 use leasehold_tests::{
     build,
     control_plane::ControlPlane,
-    host_process::{HostProcess, PATIENCE},
+    host_process::{HostProcess, PATIENCE, Said, leasehold},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -47,6 +50,11 @@ impl Cluster {
         let lease = json!({"metadata": {"name": name}, "spec": {}});
         let lease: Lease = serde_json::from_value(lease).expect("a lease");
         self.runtime.block_on(self.api().create(&PostParams::default(), &lease)).expect("made")
+    }
+
+    fn change_lease(&self, name: &str, patch: &Value) -> Lease {
+        let patched = async { self.api().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await };
+        self.runtime.block_on(patched).expect("patched")
     }
 
     fn lease(&self, name: &str) -> Option<Lease> {
@@ -149,6 +157,54 @@ fn a_right_that_is_missing_is_named_with_the_rule_that_gives_it() {
     let says = ["lease default/not-there does not exist", "may not be created", "make it beforehand", &needs];
     refused_by(&editor, "not-there", &[], &says);
     assert_eq!(cluster.lease("not-there"), None);
+}
+
+#[test]
+fn to_ask_for_a_step_down_get_and_update_are_enough_and_less_is_named() {
+    let cluster = cluster();
+    let rule = "{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, update]}";
+    let asks = |kubeconfig: &str, lease: &str, says: &[&str]| {
+        refused(&["step-down", lease], &[("KUBECONFIG", kubeconfig)], FAILED, says);
+    };
+    let held = |name: &str| {
+        cluster.change_lease(name, &json!({
+            "metadata": {"annotations": {"leasehold.dev/task": "nightly"}}, "spec": {"holderIdentity": "pod-0_1a2b3c4d"},
+        }))
+    };
+    let admin = cluster.plane.kubeconfig().to_str().expect("UTF-8");
+    asks(admin, "no-such-lease", &["there is no lease default/no-such-lease"]);
+
+    cluster.make_lease("ask-nobody");
+    let nobody = cluster.user_with("ask-nobody", &[]);
+    asks(&nobody, "ask-nobody", &["not allowed", rule, "cannot get resource"]);
+    asks(admin, "ask-nobody", &["nobody holds lease default/ask-nobody"]);
+
+    cluster.make_lease("ask-reader");
+    let before = held("ask-reader");
+    let reader = cluster.user_with("ask-reader", &["get"]);
+    asks(&reader, "ask-reader", &["not allowed", rule, "cannot update resource"]);
+    assert_eq!(cluster.lease("ask-reader"), Some(before));
+
+    // client-go, say.
+    cluster.make_lease("ask-foreign");
+    let before = cluster.change_lease("ask-foreign", &json!({"spec": {"holderIdentity": "controller-7"}}));
+    asks(admin, "ask-foreign", &["controller-7", "is no Leasehold host", "nothing was changed"]);
+    assert_eq!(cluster.lease("ask-foreign"), Some(before));
+
+    cluster.make_lease("ask");
+    let before = held("ask");
+    let operator = cluster.user_with("ask", &["get", "update"]);
+    let args = ["step-down", "ask", "-n", "default", "--timeout", "0s"];
+    let Said { code, stdout, stderr } = leasehold(&args, &[("KUBECONFIG", &operator)]);
+    assert_eq!((code, &*stderr), (Some(0), ""), "{stdout}");
+    let after = cluster.lease("ask").expect("it is there");
+    let annotations = after.metadata.annotations.expect("it has some");
+    assert_eq!(annotations["leasehold.dev/step-down"], "pod-0_1a2b3c4d");
+    assert_eq!(annotations["leasehold.dev/task"], "nightly");
+    assert_eq!(after.spec.and_then(|spec| spec.holder_identity), before.spec.and_then(|spec| spec.holder_identity));
+    // Nobody answers here.
+    let args = ["step-down", "ask", "--timeout", "300ms"];
+    refused(&args, &[("KUBECONFIG", &operator)], FAILED, &["pod-0_1a2b3c4d", "within 300ms", "The request stands"]);
 }
 
 #[test]
