@@ -19,12 +19,11 @@
 //! At most one request is under way; a later one replaces it. Its deadline is kept here, so that
 //! an edge that never answers cannot stop the election.
 
+mod failures;
 mod giving_up;
 mod known;
 mod next_request;
 mod vocabulary;
-
-use std::time::Duration;
 
 use crate::{
     lease::{LeaseRecord, Observation, Version},
@@ -286,49 +285,6 @@ impl Election {
         }
     }
 
-    /// One lost race is run again at once; who loses the next as well waits, so that a store that
-    /// contradicts itself is not asked without pause.
-    fn on_conflict(&mut self, now: Now, sent_at: BootTime) {
-        self.contended_until = Some(match self.contended_until {
-            None => BootTime::ZERO,
-            Some(_) => now.boot.max(sent_at + self.jittered_retry()),
-        });
-    }
-
-    fn on_failure(
-        &mut self,
-        now: Now,
-        request: &Request,
-        sent_at: BootTime,
-        failure: StoreFailure,
-        actions: &mut Vec<Action>,
-    ) {
-        let what = match request {
-            Request::Read => "read the lease",
-            Request::Write { based_on: None, .. } => "create the lease",
-            Request::Write { record: LeaseRecord { holder: None, .. }, .. } => "release the lease",
-            Request::Write { .. } if self.leading().is_some() => "renew the lease",
-            Request::Write { .. } => "acquire the lease",
-        };
-        actions.push(Action::Tell(Notice::RequestFailed(what, failure)));
-        self.quiet_until = now.boot.max(sent_at + self.jittered_retry());
-        if failure == StoreFailure::Unavailable && matches!(request, Request::Write { .. }) {
-            self.lost_write = true;
-        }
-        // Whether a write without an answer has arrived, only a read can tell. A leader need not
-        // know: its next renewal conflicts if it has.
-        if failure == StoreFailure::Unavailable && self.leading().is_none() {
-            self.must_read = true;
-        }
-    }
-
-    fn give_up_overdue_request(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let timeout = self.config.timing.request_timeout();
-        if let Some(overdue) = self.in_flight.take_if(|in_flight| now.boot >= in_flight.sent_at + timeout) {
-            self.on_failure(now, &overdue.request, overdue.sent_at, StoreFailure::Unavailable, actions);
-        }
-    }
-
     fn on_watched(&mut self, now: Now, seen: Observation, actions: &mut Vec<Action>) {
         self.poll_at = None;
         if self.known.as_ref().is_some_and(|known| known.has_overtaken_watch(&seen)) {
@@ -399,11 +355,5 @@ impl Election {
         self.last_request = id;
         self.in_flight = Some(InFlight { id, request: request.clone(), sent_at: now.boot });
         actions.push(Action::Send { id, request });
-    }
-
-    /// The retry period, lengthened by up to a fifth so that replicas do not keep step
-    /// (client-go's `JitterFactor` is 1.2).
-    fn jittered_retry(&mut self) -> Duration {
-        self.config.timing.retry_period().mul_f64(1.0 + 0.2 * self.rng.f64())
     }
 }
