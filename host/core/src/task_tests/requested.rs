@@ -134,4 +134,10 @@ fn a_term_that_ends_during_the_step_down_ends_the_guest_there_and_then() {
     bench.leads(1_000, asked(leading(1, true)));
     assert_eq!(bench.leads(2_000, standby()), [End(RUN, SteppedDown)]);
     assert_eq!(bench.ended(2_001, 1, Outcome::Ended(LeadershipLost)), [RELEASE], "others go first all the same");
+    // Also where it was on its way out for another reason first.
+    let mut bench = Bench::running();
+    bench.module(1_000, "b");
+    bench.leads(1_100, asked(leading(1, true)));
+    bench.leads(2_000, standby());
+    assert_eq!(bench.ended(2_001, 1, Outcome::Ended(LeadershipLost)), [RELEASE]);
 }
