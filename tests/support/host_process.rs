@@ -165,7 +165,9 @@ impl HostProcess {
                     continue;
                 }
             };
-            panic!("{}: no {what}: {why}. Its log:\n{}", self.name, Shown(&lines.events));
+            let log = Shown(&lines.events).to_string();
+            drop(lines); // A poisoned lock would make the reader panic too, and this process abort.
+            panic!("{}: no {what}: {why}. Its log:\n{log}", self.name);
         }
     }
 
