@@ -9,6 +9,7 @@
 //! - **6** Another holder, seen in any way, ends the term at once.
 //! - **8** A record expires by how long *this* process has seen it unchanged, on its boot clock;
 //!   also one that somebody deleted.
+//!   Only proof that its holder has ended makes that shorter.
 //! - **9** Every write names the version it was decided on.
 //!
 //! A request to step down stands on the Lease until the Lease has left the holder it names: renewals keep
@@ -88,6 +89,8 @@ pub struct Election {
     /// A read is needed before anything can be decided.
     must_read: bool,
     told_other_task: bool,
+    /// The last one that was proven to have ended. Identities are those of one boot: it never comes back.
+    ended: Option<String>,
 }
 
 impl Election {
@@ -110,6 +113,7 @@ impl Election {
             withdrawn: false,
             must_read: true,
             told_other_task: false,
+            ended: None,
         }
     }
 
@@ -132,6 +136,7 @@ impl Election {
                 self.poll_at.get_or_insert(poll_at);
             }
             Input::StepDown(stay_out) => self.on_step_down(now, stay_out),
+            Input::HolderEnded(identity) => self.on_holder_ended(identity, &mut actions),
         }
         self.heed_request(&mut actions);
         self.give_up_overdue_request(now, &mut actions);
@@ -323,9 +328,23 @@ impl Election {
         self.learn(now, seen);
     }
 
+    /// Also of a holder that is yet to be seen: the proof may come before the record.
+    fn on_holder_ended(&mut self, identity: String, actions: &mut Vec<Action>) {
+        if let Some(known) = &mut self.known
+            && known.observation.holder() == Some(&identity)
+            && identity != self.config.identity
+            && self.ended.as_ref() != Some(&identity)
+        {
+            known.free();
+            actions.push(Action::Tell(Notice::HolderEnded(identity.clone())));
+        }
+        self.ended = Some(identity);
+    }
+
     fn learn(&mut self, now: Now, seen: Observation) {
         let ElectionConfig { identity, timing, .. } = &self.config;
-        self.known = Some(Known::next(self.known.as_ref(), seen, now.boot, self.last_request, identity, timing));
+        let may_lead = |holder: &str| holder != identity && self.ended.as_deref() != Some(holder);
+        self.known = Some(Known::next(self.known.as_ref(), seen, now.boot, self.last_request, may_lead, timing));
     }
 
     fn tell_other_task(&mut self, record: Option<&LeaseRecord>, actions: &mut Vec<Action>) {

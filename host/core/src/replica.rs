@@ -25,6 +25,8 @@ pub enum Input {
     Answered(RequestId, Result<Reply, StoreFailure>),
     /// The watch told something.
     Watched(WatchEvent),
+    /// It is proven that the process with this identity has ended.
+    HolderEnded(String),
     /// This module is ready to be instantiated.
     Module(Digest),
     /// This run's guest did something.
@@ -87,6 +89,7 @@ impl Replica {
             Input::Tick => (ToElection::Tick, ToTask::Tick),
             Input::Answered(id, result) => (ToElection::Answered(id, result), ToTask::Tick),
             Input::Watched(event) => (ToElection::Watched(event), ToTask::Tick),
+            Input::HolderEnded(identity) => (ToElection::HolderEnded(identity), ToTask::Tick),
             Input::Module(digest) => (ToElection::Tick, ToTask::Module(digest)),
             Input::Guest(run, event) => (ToElection::Tick, ToTask::Guest(run, event)),
             Input::Shutdown => (ToElection::Tick, ToTask::Shutdown),

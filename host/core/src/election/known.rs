@@ -24,13 +24,13 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// `seen`, after `before`.
+    /// `seen`, after `before`. `may_lead` is false of this process, and of those that are known to have ended.
     pub(super) fn next(
         before: Option<&Self>,
         seen: Observation,
         now: BootTime,
         last_request: RequestId,
-        identity: &str,
+        may_lead: impl Fn(&str) -> bool,
         timing: &Timing,
     ) -> Self {
         let unchanged_since = match before {
@@ -45,7 +45,7 @@ impl Known {
         let believed_for = match seen.record() {
             Some(record) => match record.holder.as_deref() {
                 // Ours means: a term of this very process that ended, or whose first answer was lost.
-                Some(holder) if holder != identity => timing.believed(record.duration),
+                Some(holder) if may_lead(holder) => timing.believed(record.duration),
                 _ => Duration::ZERO,
             },
             // That the Lease was deleted does not prove that its holder has stopped: it may have
@@ -54,6 +54,11 @@ impl Known {
         };
         let newest = seen.version().or(before.and_then(|before| before.newest));
         Self { observation: seen, newest, learned_after: last_request, unchanged_since, believed_for }
+    }
+
+    /// Its holder does not lead any more.
+    pub(super) fn free(&mut self) {
+        self.believed_for = Duration::ZERO;
     }
 
     /// From when on nobody else leads, as far as can be known.

@@ -98,6 +98,10 @@ pub enum Input {
     Watched(WatchEvent),
     /// The work is done or has ended, nothing of it runs any more, and the Lease is to go to another.
     StepDown(StayOut),
+    /// It is proven that the process with this identity has ended, so that nothing of it runs, nor ever
+    /// will. A guess is no proof: a silent holder, one that cannot be reached, or whose Pod object is
+    /// gone, may still run.
+    HolderEnded(String),
 }
 
 /// What to do.
@@ -130,6 +134,8 @@ pub enum Notice {
     StepDownRequested(Term),
     /// Somebody holds the Lease who did not before.
     NewLeader(String),
+    /// This holder is proven to have ended: its record is not waited out.
+    HolderEnded(String),
     /// The Lease is another task's: this replica does not compete for it (invariant 13).
     OtherTask(String),
     /// A request failed; what was asked, and how it failed. It will be tried again.
