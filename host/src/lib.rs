@@ -16,3 +16,4 @@ pub mod log;
 pub mod module;
 pub mod report;
 pub mod supervisor;
+pub mod termination;

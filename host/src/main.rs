@@ -8,6 +8,7 @@ use leasehold::{
     commands,
     config::ConfigError,
     supervisor::modules::Rejected,
+    termination,
 };
 
 /// A mistake in the call, the config or the module.
@@ -24,7 +25,9 @@ fn main() -> ExitCode {
         Command::Wit => commands::wit().map_err(Into::into),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("error: {error:#}");
+    let reason = format!("error: {error:#}");
+    eprintln!("{reason}");
+    termination::write_reason(&reason);
     let mistake = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<Rejected>());
     ExitCode::from(if mistake { EXIT_MISTAKE } else { EXIT_FAILED })
 }

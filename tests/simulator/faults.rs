@@ -136,6 +136,7 @@ impl World {
             (Fault::Partition, _) => {
                 self.tally.count(Seen::Partitioned);
                 self.machines[machine].partitioned = true;
+                self.guess_end(machine);
                 if let Some(process) = process
                     && self.rng.bool()
                 {

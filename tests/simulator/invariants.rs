@@ -19,7 +19,7 @@ pub(crate) struct Invariants {
     pub(crate) violation: Option<String>,
     /// The newest term, and whose it was.
     last_term: Option<(u64, ProcessId)>,
-    /// Until when each process believes it leads; those that were killed included.
+    /// Until when each process believes it leads; those that were killed included, unless it was told.
     bounds: Vec<Bound>,
     /// The versions at which somebody took the Lease from its holder by hand, so that others
     /// may have it: who held it cannot know before it is told.
@@ -59,6 +59,11 @@ impl Invariants {
     /// The first violation of a history is the one to look at.
     pub(crate) fn violated(&mut self, what: impl FnOnce() -> String) {
         self.violation.get_or_insert_with(what);
+    }
+
+    /// The others are told that it has ended: they need not wait.
+    pub(crate) fn proven_to_have_ended(&mut self, process: ProcessId) {
+        self.bounds.retain(|bound| bound.process != process);
     }
 
     pub(crate) fn freed_by_hand(&mut self, version: u64) {

@@ -11,6 +11,7 @@ mod clock;
 mod faults;
 mod guests;
 mod invariants;
+mod kubelet;
 mod network;
 mod operator;
 mod plan;
@@ -152,6 +153,11 @@ fn simulator_finds_an_operator_who_empties_the_holder() {
 #[test]
 fn simulator_finds_requests_to_step_down_that_are_forgotten() {
     assert_found(Defect::RequestsForgotten, &["though it was asked to step down"]);
+}
+
+#[test]
+fn simulator_finds_silence_that_is_taken_for_proof() {
+    assert_found(Defect::SilenceTakenForProof, &[TWO_LEADERS]);
 }
 
 #[test]

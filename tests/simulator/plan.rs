@@ -37,6 +37,8 @@ pub(crate) enum Defect {
     OperatorClears,
     /// Requests to step down do not last: a Lease is stored without them.
     RequestsForgotten,
+    /// A leader that is cut off is taken for one that has ended.
+    SilenceTakenForProof,
     /// One fault never ends: nobody can reach the store any more.
     NeverHeals,
 }
@@ -90,6 +92,8 @@ pub(crate) struct Plan {
     pub(crate) timing: Timing,
     pub(crate) task: TaskConfig,
     pub(crate) rate_ppm_max: i64,
+    /// The others get proof when a process has ended.
+    pub(crate) kubelet_tells: bool,
     pub(crate) net: Net,
     /// Of these, one comes after the other.
     pub(crate) faults: Vec<Fault>,
@@ -118,6 +122,7 @@ impl Plan {
             timing: Timing::new(s(lease_s), renew_deadline, retry).expect("the simulator's own timings are valid"),
             task,
             rate_ppm_max: if defect == Some(Defect::ClocksFarApart) { 50_000 } else { 4_000 },
+            kubelet_tells: rng.bool(),
             net: Net::random(rng),
             faults,
             fault_every_max: rng.u64(2 * SECOND..60 * SECOND),

@@ -110,6 +110,7 @@ impl World {
         } else {
             self.within(30 * SECOND, Event::Heal(Heal::Restart(machine)));
         }
+        self.kubelet_sees_end(process);
     }
 
     /// The last fault is over, and a new module gets everybody's guest going again.

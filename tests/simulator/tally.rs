@@ -15,7 +15,7 @@ macro_rules! seen {
 seen! {
     // What the replicas did.
     TermBegan, Handover, Expired, Taken, Cleared, Deleted, Released, Withdrawn, NewLeader,
-    StepDownHeard, StepDownTakenAlong,
+    StepDownHeard, StepDownTakenAlong, EndBelieved,
     // What the guests did.
     GuestStarted, GuestReturned, GuestFailed, GuestSteppedDown, AskedToStop, EndedHard, GateClosed, Restarted, Swapped,
     // What the store said.
@@ -26,6 +26,8 @@ seen! {
     // What else went wrong.
     PausedWhole, PausedLoop, Suspended, Killed, ShutDown, NewProcess, Partitioned, StoreDown, StoreSilent,
     Forbidden, WallJumped, WallStood, EditDeleted, EditCleared, EditOverwritten, EditAnnotated,
+    // What the kubelet told.
+    EndProven,
     // What the operator did.
     StepDownAsked, StepDownRaced,
     // Two leaders that only an edit by hand explains.

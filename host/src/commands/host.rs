@@ -4,6 +4,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use leasehold_core::{election::ElectionConfig, ports::LeaseStore};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -19,6 +23,7 @@ use crate::{
     kubernetes::{
         cluster::{Cluster, first_contact},
         events::EventWriter,
+        holder,
     },
     lease::{access, file::FileStore, kubernetes::KubernetesStore},
     log::Subject,
@@ -28,6 +33,7 @@ use crate::{
         self, Supervised,
         modules::{self, Rejected},
     },
+    termination,
 };
 
 /// How long the last Events may take when everything else has ended.
@@ -72,8 +78,12 @@ pub(super) fn host(
         .enable_all()
         .build()
         .context("cannot start the control thread's runtime")?;
+    // Unique for every boot of every replica: electors that take themselves for another of the same
+    // name made several leaders (kubernetes/kubernetes 61151).
+    let identity = format!("{}_{:08x}", identity.unwrap_or_else(host_name), fastrand::u32(..));
+    termination::write_identity(&identity);
     let host = Host {
-        identity: identity.unwrap_or_else(host_name),
+        identity: identity.into(),
         guests,
         readiness: Arc::new(Readiness::new(tasks.iter().map(|task| task.name.as_str()))),
         metrics: Arc::default(),
@@ -106,9 +116,17 @@ pub(super) fn host(
     result
 }
 
+/// What a task has only on a cluster.
+struct OnCluster {
+    events: Option<EventWriter>,
+    /// Who holds the Lease, and of whom it is proven that they have ended.
+    holder: watch::Sender<Option<String>>,
+    ended: BoxStream<'static, String>,
+}
+
 /// What all tasks share.
 struct Host {
-    identity: String,
+    identity: Arc<str>,
     guests: Arc<GuestRuntime>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
@@ -162,7 +180,9 @@ impl Host {
                     let namespace = task.spec.namespace.as_ref().map_or("default", Name::as_str).to_owned();
                     let store = open_folder(folder, &namespace, task.spec.lease.as_str())?;
                     let subject = self.subject(&task.spec, &namespace);
-                    self.start(&mut running, task, store, namespace, subject, None);
+                    let cluster =
+                        OnCluster { events: None, holder: watch::Sender::new(None), ended: stream::pending().boxed() };
+                    self.start(&mut running, task, store, namespace, subject, cluster);
                 }
             }
             StoreChoice::Kubernetes => {
@@ -177,11 +197,13 @@ impl Host {
                     first_contact(access::check(client, &store, &namespace, lease)).await?;
                     let subject = self.subject(&task.spec, &namespace);
                     let events = first_contact(EventWriter::new(client.clone(), &namespace, lease, &subject)).await?;
-                    checked.push((task, store, namespace, subject, events));
+                    let (holder, holders) = watch::channel(None);
+                    let ended = first_contact(holder::ended(client, &namespace, &subject, holders)).await?;
+                    checked.push((task, store, namespace, subject, OnCluster { events, holder, ended }));
                 }
                 // None competes until all may.
-                for (task, store, namespace, subject, events) in checked {
-                    self.start(&mut running, task, store, namespace, subject, events);
+                for (task, store, namespace, subject, cluster) in checked {
+                    self.start(&mut running, task, store, namespace, subject, cluster);
                 }
             }
         }
@@ -192,9 +214,7 @@ impl Host {
         Subject {
             task: spec.name.as_str().into(),
             lease: format!("{namespace}/{}", spec.lease).into(),
-            // Unique for every boot of every replica: electors that take themselves for another of the
-            // same name made several leaders (kubernetes/kubernetes 61151).
-            identity: format!("{}_{:08x}", self.identity, fastrand::u32(..)).into(),
+            identity: self.identity.clone(),
         }
     }
 
@@ -205,9 +225,10 @@ impl Host {
         store: S,
         namespace: String,
         subject: Subject,
-        events: Option<EventWriter>,
+        cluster: OnCluster,
     ) {
         let Prepared { spec, module, changes } = task;
+        let OnCluster { events, holder, ended } = cluster;
         let queue = events.map(|writer| {
             let (queue, happened) = happenings();
             running.events.spawn(writer.write_all(happened));
@@ -233,6 +254,8 @@ impl Host {
             policy: spec.policy,
             guest: spec.guest,
             modules: receiver,
+            holder,
+            ended,
             shutdown: self.shutdown.subscribe(),
         }));
         let keep_ready = modules::keep_ready(self.guests.clone(), report.clone(), spec.digest, changes, current);

@@ -116,6 +116,12 @@ impl Report {
             "somebody asks this replica to give the lease up");
     }
 
+    /// The holder has ended, as its container's status proves.
+    pub fn holder_ended(&self, holder: &str) {
+        say!(info, self.subject, "holder-ended", { leader = holder };
+            "the container of {holder} has ended: its lease is not waited out");
+    }
+
     /// Somebody else leads.
     pub fn new_leader(&self, leader: &str) {
         say!(info, self.subject, "new-leader", { leader = leader }; "standing by");

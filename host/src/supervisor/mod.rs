@@ -46,6 +46,10 @@ pub struct Supervised<S> {
     pub guest: GuestConfig,
     /// The module to run, and each that replaces it.
     pub modules: watch::Receiver<Arc<ReadyModule>>,
+    /// Who holds the Lease, for those who look for proof that it has ended.
+    pub holder: watch::Sender<Option<String>>,
+    /// The proof: identities whose process has ended. Need not ever have one.
+    pub ended: BoxStream<'static, String>,
     /// Becomes true when the host was asked to end.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -75,8 +79,9 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         last_end: None,
         request: None,
         request_error: None,
+        holder: task.holder,
     };
-    supervisor.run(watch, guest_events, task.modules, task.shutdown).await;
+    supervisor.run(watch, guest_events, task.modules, task.ended, task.shutdown).await;
 }
 
 /// A store's answer.
@@ -99,6 +104,7 @@ struct Supervisor<S> {
     /// Dropped, and with it its connection, when the core gives up on it or sends another.
     request: Option<BoxFuture<'static, Answer>>,
     request_error: Option<StoreError>,
+    holder: watch::Sender<Option<String>>,
 }
 
 /// The guest that exists.
@@ -116,6 +122,7 @@ impl<S: LeaseStore> Supervisor<S> {
         mut watch: BoxStream<'static, WatchUpdate>,
         mut guest_events: mpsc::Receiver<(RunId, GuestEvent)>,
         mut modules: watch::Receiver<Arc<ReadyModule>>,
+        mut ended: BoxStream<'static, String>,
         mut shutdown: watch::Receiver<bool>,
     ) {
         self.report.candidate();
@@ -145,6 +152,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 // without hearing of anything.
                 update = watch.next() => self.watched(update.expect("a store's watch never ends")),
                 Some((run, event)) = guest_events.recv() => self.guest_event(run, event),
+                Some(identity) = ended.next() => Input::HolderEnded(identity),
                 Ok(()) = shutdown.changed() => Input::Shutdown,
                 Ok(()) = modules.changed() => {
                     let module = modules.borrow_and_update().clone();
@@ -171,6 +179,15 @@ impl<S: LeaseStore> Supervisor<S> {
                 _ => guest.running.end(StopReason::LeadershipLost),
             }
         }
+        let holder = match leadership {
+            Leadership::Standby { holder } => holder,
+            Leadership::Leading { .. } => None,
+        };
+        self.holder.send_if_modified(|known| {
+            let changed = *known != holder;
+            *known = holder;
+            changed
+        });
         for action in actions {
             match action {
                 Action::Send { id, request } => self.request = Some(self.send(id, request)),
@@ -289,6 +306,7 @@ impl<S: LeaseStore> Supervisor<S> {
             Notice::Released(term) => report.released(term, self.last_end.as_deref()),
             Notice::StepDownRequested(term) => report.step_down_requested(term),
             Notice::NewLeader(leader) => report.new_leader(&leader),
+            Notice::HolderEnded(holder) => report.holder_ended(&holder),
             Notice::Lost(term, reason) => report.lost(term, reason),
             Notice::OtherTask(other) => report.other_task(&other),
             Notice::RequestFailed(what, failure) => {
