@@ -64,7 +64,7 @@ impl Cluster {
         self.runtime.block_on(leases.get("task")).expect("the lease is there")
     }
 
-    fn renewed_micros(&self) -> i64 {
+    pub(super) fn renewed_micros(&self) -> i64 {
         let spec = self.lease().spec.expect("a spec");
         spec.renew_time.expect("it was renewed").0.as_microsecond()
     }

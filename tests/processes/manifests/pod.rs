@@ -19,7 +19,7 @@ use super::Cluster;
 
 pub(super) struct ByHand {
     pub(super) host: HostProcess,
-    pub(super) name: &'static str,
+    pub(super) name: String,
     files: TempDir,
 }
 
@@ -31,7 +31,11 @@ pub(super) fn user(namespace: &str) -> String {
 impl ByHand {
     /// Starts what the Deployment in this namespace asks for.
     pub(super) fn start(cluster: &Cluster, namespace: &str) -> Self {
-        let name = "leasehold-by-hand";
+        Self::start_as("leasehold-by-hand", cluster, namespace)
+    }
+
+    /// The same as the Pod of this name.
+    pub(super) fn start_as(name: &str, cluster: &Cluster, namespace: &str) -> Self {
         let files = TempDir::new().expect("a folder");
         let spec = cluster.deployment(namespace).spec.expect("a spec").template.spec.expect("a spec");
         let [container] = <[Container; 1]>::try_from(spec.containers).expect("one container");
@@ -56,7 +60,7 @@ impl ByHand {
         }
         command.env("KUBECONFIG", cluster.plane.kubeconfig_for(&user(namespace)).expect("a kubeconfig"));
         command.stderr(fs::File::create(files.path().join("stderr")).expect("a file"));
-        Self { host: HostProcess::spawn(name, command), name, files }
+        Self { host: HostProcess::spawn(name, command), name: name.to_owned(), files }
     }
 
     /// Waits for its first complaint: a warning in its log, or the words it ends with.

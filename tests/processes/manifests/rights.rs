@@ -142,8 +142,11 @@ fn with_the_role_of_each_the_host_does_all_its_work_and_applying_again_does_not_
         pod.host.wait_for_event("guest-started", leases.len());
         for lease in &leases {
             cluster.wait_for_kubernetes_event(&namespace, lease, "StartedLeading");
-            assert!(cluster.holder(&namespace, lease).starts_with(pod.name), "{lease}");
+            assert!(cluster.holder(&namespace, lease).starts_with(&pod.name), "{lease}");
         }
+        // It follows the leader's Pod, beside the Lease.
+        let mut standby = ByHand::start_as("leasehold-standby", cluster, &namespace);
+        standby.host.wait_for_event("new-leader", leases.len());
         for way in WAYS {
             cluster.apply_over(&folder, way);
         }
@@ -153,11 +156,15 @@ fn with_the_role_of_each_the_host_does_all_its_work_and_applying_again_does_not_
         pod.host.signal(Signal::TERM);
         assert_eq!(pod.host.wait().code(), Some(0));
 
+        standby.host.wait_for_event("leading", leases.len());
+        standby.host.signal(Signal::TERM);
+        assert_eq!(standby.host.wait().code(), Some(0));
+
         cluster.assert_used_and_nothing_else(&namespace);
         for lease in &leases {
             assert_eq!(cluster.holder(&namespace, lease), "", "{lease} is released");
         }
-        let told = pod.host.events();
+        let told = [pod.host.events(), standby.host.events()].concat();
         let trouble = told.iter().find(|event| is_complaint(event) || event.name() == "lost");
         assert!(trouble.is_none(), "{name}: {trouble:?}");
         assert_eq!(pod.host.events_named("leading").len(), leases.len(), "each lease was won once");
