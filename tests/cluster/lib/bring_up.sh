@@ -21,7 +21,8 @@ bring_up() {
   make_network
   make_authority
   make_control_plane_credentials
-  start_api_server
+  start_etcd
+  start_kube_apiserver
   make_fixed_folders
   for node in "${NODES[@]}"; do
     make_node "$node"
@@ -37,7 +38,8 @@ bring_up() {
   done
 
   wait_for kube-apiserver 60 "the API server is ready" ask get --raw /readyz
-  start_controllers
+  start_kube_controller_manager
+  start_kube_scheduler
   for node in "${NODES[@]}"; do
     start_kubelet "$node"
   done
@@ -53,6 +55,6 @@ bring_up() {
     ask get --raw "$core/configmaps/kube-root-ca.crt"
 
   for name in "${!parts[@]}"; do
-    printf '%s %s\n' "${parts[$name]}" "$(started_at "${parts[$name]}")"
+    print_part "$name" "${parts[$name]}"
   done >"$folder/parts"
 }

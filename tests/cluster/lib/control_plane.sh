@@ -14,11 +14,18 @@ make_control_plane_credentials() {
   done
 }
 
-start_api_server() {
+# One function a part, so that `part` can start it again, with the same command and the same data.
+readonly CONTROL_PLANE_PARTS=(etcd kube-apiserver kube-controller-manager kube-scheduler)
+start_control_plane_part() { "start_${1//-/_}"; }
+
+start_etcd() {
   # What a test stored need not outlive the machine.
   start etcd "$CONTROL_PLANE" etcd --data-dir="$folder/etcd" --unsafe-no-fsync --log-level=warn \
     --listen-client-urls=http://127.0.0.1:2379 --advertise-client-urls=http://127.0.0.1:2379 \
     --listen-peer-urls=http://127.0.0.1:0
+}
+
+start_kube_apiserver() {
   start kube-apiserver "$CONTROL_PLANE" kube-apiserver \
     --etcd-servers=http://127.0.0.1:2379 \
     --bind-address=0.0.0.0 --secure-port=443 --advertise-address="$API_ADDRESS" \
@@ -36,17 +43,21 @@ start_api_server() {
     --service-account-signing-key-file="$credentials/service-account.key"
 }
 
-start_controllers() {
+# There is one of each of these two, so neither needs an election.
+start_kube_controller_manager() {
   local kubeconfig=$credentials/controller-manager.kubeconfig
-  # There is one of each, so neither needs an election. The rate of requests is 20 a second by default,
-  # which would make the controllers' own start half of the time that all takes.
+  # The rate of requests is 20 a second by default, which would make the controllers' own start half of
+  # the time that all takes.
   start kube-controller-manager "$CONTROL_PLANE" kube-controller-manager \
     --kubeconfig="$kubeconfig" --authentication-kubeconfig="$kubeconfig" \
     --authorization-kubeconfig="$kubeconfig" --bind-address=127.0.0.1 --leader-elect=false \
     --use-service-account-credentials=true --root-ca-file="$credentials/authority.crt" \
     --service-account-private-key-file="$credentials/service-account.key" \
     --flex-volume-plugin-dir="$folder/volume-plugins" --kube-api-qps=500 --kube-api-burst=500
-  kubeconfig=$credentials/scheduler.kubeconfig
+}
+
+start_kube_scheduler() {
+  local kubeconfig=$credentials/scheduler.kubeconfig
   start kube-scheduler "$CONTROL_PLANE" kube-scheduler \
     --kubeconfig="$kubeconfig" --authentication-kubeconfig="$kubeconfig" \
     --authorization-kubeconfig="$kubeconfig" --bind-address=127.0.0.1 --leader-elect=false

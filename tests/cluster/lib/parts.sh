@@ -19,6 +19,10 @@ start() {
   disown $!
 }
 
+# A line of the record of a cluster's parts, by which `up` and `part` know them again: the name, the
+# process, and its start. Of a part that was stopped there is only the name.
+print_part() { printf '%s %s\n' "$1" "${2:+$2 $(started_at "$2")}"; }
+
 blame() {
   local name=$1
   say "${@:2}"
