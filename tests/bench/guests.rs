@@ -6,9 +6,11 @@ use std::{
 };
 
 use leasehold_core::{task::StopReason, timing::EPOCH_TICK};
-use leasehold_tests::{captured_log::captured_log, guest_bench::GuestBench};
-
-use crate::table::{Percentiles, Samples};
+use leasehold_tests::{
+    captured_log::captured_log,
+    guest_bench::GuestBench,
+    table::{Percentiles, Samples},
+};
 
 const ROUNDS: usize = 200;
 const LONG: Duration = Duration::from_secs(3600);

@@ -1,11 +1,7 @@
 //! Two processes on a real API server: how long nobody works when the leader ends. Beside it the
 //! two writes that a handover cannot do without, and client-go's elector.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use leasehold::lease::kubernetes::KubernetesStore;
 use leasehold_core::{lease::LeaseRecord, ports::LeaseStore};
@@ -13,10 +9,9 @@ use leasehold_tests::{
     build::{self, guest},
     control_plane::ControlPlane,
     host_process::HostProcess,
+    table::{Percentiles, Samples},
 };
 use rustix::process::Signal;
-
-use crate::table::{Percentiles, Samples};
 
 /// client-go's, and everybody's.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -28,13 +23,13 @@ pub(crate) fn handover() {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let plane = runtime.block_on(ControlPlane::start(build::control_plane_binaries())).expect("a control plane");
     let two_writes = runtime.block_on(two_writes(&plane));
-    let peer = peer();
+    let peer = build::client_go();
 
     let leasehold = |name: &str, lease: &str| {
         HostProcess::run_in_cluster(name, &guest("heartbeat"), plane.kubeconfig(), &["--lease", lease])
     };
     let client_go = |name: &str, lease: &str| {
-        let mut command = Command::new(&peer);
+        let mut command = Command::new(peer);
         command.env("KUBECONFIG", plane.kubeconfig()).args([lease, name]);
         HostProcess::spawn(name, command)
     };
@@ -105,14 +100,4 @@ async fn two_writes(plane: &ControlPlane) -> Samples {
         samples.add_micros(i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX));
     }
     samples
-}
-
-/// The client-go elector, built into the test's target folder.
-fn peer() -> PathBuf {
-    let source = build::root().join("tests/peers/client-go");
-    let binary = build::leasehold().with_file_name("peer-client-go");
-    let built = Command::new("go").current_dir(&source).args(["build", "-o"]).arg(&binary).arg(".").status();
-    assert!(built.expect("go is installed").success(), "the client-go peer does not build");
-    assert!(Path::new(&binary).is_file());
-    binary
 }

@@ -2,7 +2,6 @@
 
 mod guests;
 mod handover;
-mod table;
 
 fn main() {
     // cargo passes `--bench`; anything else picks one part.

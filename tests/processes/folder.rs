@@ -4,7 +4,8 @@ use std::{fs, path::Path, process::Command};
 
 use leasehold_tests::{
     build::{self, guest},
-    host_process::{Event, HostProcess},
+    event_log::Event,
+    host_process::HostProcess,
 };
 use rustix::process::Signal;
 use serde_json::Value;

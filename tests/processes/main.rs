@@ -13,7 +13,7 @@ mod step_down;
 
 use std::time::Duration;
 
-use leasehold_tests::host_process::{Event, HostProcess};
+use leasehold_tests::{event_log::Event, host_process::HostProcess};
 
 /// Long enough that a handover by expiry cannot be taken for one at once.
 const LEASE: [&str; 6] = ["--lease-duration", "6s", "--renew-deadline", "4s", "--retry-period", "1s"];

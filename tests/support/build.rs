@@ -69,6 +69,34 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
+/// The elector made with client-go (tests/peers/client-go): static, so that it runs in an image of its own.
+pub fn client_go() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let binary = of_tests("client-go");
+        let built = Command::new("go")
+            .current_dir(root().join("tests/peers/client-go"))
+            .env("CGO_ENABLED", "0")
+            .args(["build", "-trimpath", "-ldflags=-s -w", "-o"])
+            .arg(&binary)
+            .arg(".")
+            .stdin(Stdio::null())
+            .status()
+            .expect("Go is on the PATH: https://go.dev/dl has it");
+        assert!(built.success(), "tests/peers/client-go does not build; why is said above");
+        binary
+    })
+}
+
+/// Where in the target folder a test may keep what it builds without cargo.
+pub fn of_tests(name: &str) -> PathBuf {
+    // target/debug/deps/the_test-0123456789abcdef
+    let test = std::env::current_exe().expect("the test's own path is known");
+    let folder = test.ancestors().nth(2).expect("a test is two folders below its profile's").join("of-tests");
+    std::fs::create_dir_all(&folder).expect("the target folder can be written");
+    folder.join(name)
+}
+
 /// Takes out of the environment what the cargo that runs the tests says of their package. Build
 /// scripts (ring's) would take it for a change, and much would be built again, here and back there.
 fn apart_from_this_cargo(command: &mut Command) -> &mut Command {

@@ -2,13 +2,15 @@
 
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, OnceLock},
-    time::Instant,
+    sync::{Arc, OnceLock},
 };
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::host_process::{Event, PATIENCE};
+use crate::{
+    event_log::{Event, EventLog},
+    host_process::PATIENCE,
+};
 
 /// Everything this process has logged since the first call.
 pub fn captured_log() -> &'static CapturedLog {
@@ -24,14 +26,12 @@ pub fn captured_log() -> &'static CapturedLog {
 
 /// See [`captured_log`].
 #[derive(Clone, Default)]
-pub struct CapturedLog(Arc<(Mutex<Vec<Event>>, Condvar)>);
+pub struct CapturedLog(Arc<EventLog<Event>>);
 
 impl CapturedLog {
     /// The lines printed by the guest that runs in the term with this token.
     pub fn guest_lines(&self, token: u64) -> Vec<Event> {
-        let events = self.0.0.lock().expect("no writer panics");
-        let of_guest = |event: &&Event| event.name() == "guest-output" && event.line["token"] == token;
-        events.iter().filter(of_guest).cloned().collect()
+        self.0.look(|events| events.iter().filter(|event| of_guest(event, token)).cloned().collect())
     }
 
     /// Waits for the guest's first line that contains `text`.
@@ -39,29 +39,20 @@ impl CapturedLog {
     /// # Panics
     /// It does not come within [`PATIENCE`].
     pub fn wait_for_guest_line(&self, token: u64, text: &str) -> Event {
-        let begun = Instant::now();
-        let (events, more) = &*self.0;
-        let mut events = events.lock().expect("no writer panics");
-        loop {
-            let wanted = |event: &&Event| {
-                event.name() == "guest-output" && event.line["token"] == token && event.message().contains(text)
-            };
-            if let Some(event) = events.iter().find(wanted) {
-                return event.clone();
-            }
-            let left = PATIENCE.saturating_sub(begun.elapsed());
-            assert!(!left.is_zero(), "the guest with token {token} has not printed {text:?}");
-            events = more.wait_timeout(events, left).expect("no writer panics").0;
-        }
+        let wanted = |event: &&Event| of_guest(event, token) && event.message().contains(text);
+        let found = self.0.wait_until(PATIENCE, |events| events.iter().find(wanted).cloned());
+        found.unwrap_or_else(|why| panic!("the guest with token {token} has not printed {text:?}: {why}"))
     }
+}
+
+fn of_guest(event: &Event, token: u64) -> bool {
+    event.name() == "guest-output" && event.line["token"] == token
 }
 
 impl io::Write for CapturedLog {
     /// `tracing_subscriber` writes a line a call.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let event = Event::parse(bytes)?;
-        self.0.0.lock().expect("no writer panics").push(event);
-        self.0.1.notify_all();
+        self.0.push(Event::parse(bytes)?);
         Ok(bytes.len())
     }
 

@@ -5,70 +5,26 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
-use crate::build;
+use crate::{
+    build,
+    event_log::{Event, EventLog},
+};
 
 /// How long to wait for what must happen, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A log line.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// The whole line, as JSON.
-    pub line: Value,
-    /// When the host wrote it: microseconds since the Unix epoch. All hosts of a test share the clock.
-    pub at_micros: i64,
-}
-
-impl Event {
-    /// From a line of JSON.
-    pub fn parse(line: &[u8]) -> serde_json::Result<Self> {
-        let line: Value = serde_json::from_slice(line)?;
-        let at = line["timestamp"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
-        let at_micros = at.map_or(0, |time| time.as_microsecond());
-        Ok(Self { line, at_micros })
-    }
-
-    /// The line's `event`.
-    pub fn name(&self) -> &str {
-        self.line["event"].as_str().unwrap_or_default()
-    }
-
-    /// The line's `message`.
-    pub fn message(&self) -> &str {
-        self.line["message"].as_str().unwrap_or_default()
-    }
-
-    /// The line's `token`.
-    pub fn token(&self) -> u64 {
-        self.line["token"].as_u64().unwrap_or_else(|| panic!("no token in {}", self.line))
-    }
-}
 
 /// Ended, with SIGKILL and without having been asked, when it is dropped.
 pub struct HostProcess {
     name: String,
     child: Child,
-    log: Arc<Log>,
-}
-
-#[derive(Default)]
-struct Log {
-    inner: Mutex<Lines>,
-    more: Condvar,
-}
-
-#[derive(Default)]
-struct Lines {
-    events: Vec<Event>,
-    ended: bool,
+    log: Arc<EventLog<Event>>,
 }
 
 impl HostProcess {
@@ -103,23 +59,21 @@ impl HostProcess {
             .spawn()
             .expect("leasehold starts");
         let stdout = child.stdout.take().expect("stdout is piped");
-        let log = Arc::new(Log::default());
+        let log = Arc::new(EventLog::default());
         let reading = log.clone();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let Ok(event) = Event::parse(line.as_bytes()) else { continue };
-                reading.inner.lock().expect("no reader panics").events.push(event);
-                reading.more.notify_all();
+                reading.push(event);
             }
-            reading.inner.lock().expect("no reader panics").ended = true;
-            reading.more.notify_all();
+            reading.end();
         });
         Self { name: name.to_owned(), child, log }
     }
 
     /// What it has logged so far.
     pub fn events(&self) -> Vec<Event> {
-        self.log.inner.lock().expect("no reader panics").events.clone()
+        self.log.look(<[Event]>::to_vec)
     }
 
     /// What it has logged so far under this event's name.
@@ -150,25 +104,10 @@ impl HostProcess {
     /// # Panics
     /// As [`HostProcess::wait_for`].
     pub fn wait_until<T>(&self, what: &str, found: impl Fn(&[Event]) -> Option<T>) -> T {
-        let begun = Instant::now();
-        let mut lines = self.log.inner.lock().expect("no reader panics");
-        loop {
-            if let Some(found) = found(&lines.events) {
-                return found;
-            }
-            let left = PATIENCE.saturating_sub(begun.elapsed());
-            let why = match (lines.ended, left.is_zero()) {
-                (true, _) => "it has ended",
-                (false, true) => "it has not come in time",
-                (false, false) => {
-                    lines = self.log.more.wait_timeout(lines, left).expect("no reader panics").0;
-                    continue;
-                }
-            };
-            let log = Shown(&lines.events).to_string();
-            drop(lines); // A poisoned lock would make the reader panic too, and this process abort.
-            panic!("{}: no {what}: {why}. Its log:\n{log}", self.name);
-        }
+        let found = self.log.wait_until(PATIENCE, found);
+        found.unwrap_or_else(|why| {
+            panic!("{}: no {what}: {why}. Its log:\n{}", self.name, Shown(&self.events()));
+        })
     }
 
     /// Sends a signal to this process alone.
@@ -222,7 +161,7 @@ struct Shown<'a>(&'a [Event]);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|event| writeln!(f, "  {}", event.line))
+        self.0.iter().try_for_each(|event| writeln!(f, "  {event}"))
     }
 }
 

@@ -1,9 +1,12 @@
-//! What the tests share: the host as a process, guests, a real control plane, a bad network.
+//! What the tests share: the host as a process, guests, a real control plane, a whole cluster, a bad network.
 
 pub mod build;
 pub mod captured_log;
+pub mod cluster;
 pub mod control_plane;
+pub mod event_log;
 pub mod guest_bench;
 pub mod host_process;
 pub mod network;
 pub mod register;
+pub mod table;

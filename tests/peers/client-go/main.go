@@ -1,5 +1,8 @@
 // An elector as most write it in Go: client-go's leaderelection with its usual durations. It
-// prints a line of JSON when it begins to lead, for the benchmark to compare with.
+// prints a line of JSON when it begins to lead, for Leasehold to be compared with.
+//
+// KUBECONFIG names the cluster; without it, it is the one that this runs in, as a Pod. NAMESPACE is
+// that of the Lease.
 package main
 
 import (
@@ -21,7 +24,7 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: client-go LEASE IDENTITY (and KUBECONFIG in the environment)")
+		fmt.Fprintln(os.Stderr, "usage: client-go LEASE IDENTITY (and KUBECONFIG and NAMESPACE in the environment)")
 		os.Exit(2)
 	}
 	klog.LogToStderr(false)
@@ -31,11 +34,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	namespace := os.Getenv("NAMESPACE")
+	if namespace == "" {
+		namespace = "default"
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: "default", Name: os.Args[1]},
+			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: os.Args[1]},
 			Client:     kubernetes.NewForConfigOrDie(config).CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: os.Args[2]},
 		},

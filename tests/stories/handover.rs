@@ -1,0 +1,131 @@
+//! The leader's Pod is deleted, or its container is killed: another leads. Beside it, deployed in the same way,
+//! client-go's elector, for comparison.
+
+use k8s_openapi::api::{coordination::v1::LeaseSpec, core::v1::Pod};
+use kube::ResourceExt;
+use leasehold_tests::cluster::{now_micros, wait_for};
+use serde_json::Value;
+
+use crate::{
+    manifests::{Elector, free_lease, module, role},
+    replicas::{LEASE_DURATION_MICROS, Leader, Replicas, micros},
+    story::Story,
+    times::{What, Who},
+};
+
+const DELETED_ROUNDS: usize = 5;
+const KILLED_ROUNDS: usize = 3;
+/// A Role that people have: it may not create a Lease.
+const WITHOUT_CREATE: [&str; 5] = ["get", "watch", "list", "update", "patch"];
+
+/// Both electors in the story's namespace, each with a Lease that was made beforehand.
+pub(crate) fn deploy_both<'s>(story: &'s Story<'s>) -> (Replicas<'s>, Replicas<'s>) {
+    let (ours, theirs) = ("leasehold", "client-go");
+    story.namespace.apply(&[
+        role("elector", &WITHOUT_CREATE),
+        free_lease(ours),
+        free_lease(theirs),
+        module(ours, "heartbeat"),
+    ]);
+    story.judge(ours);
+    (
+        Replicas::deploy(story, Elector::leasehold(ours), "elector"),
+        Replicas::deploy(story, Elector::client_go(theirs), "elector"),
+    )
+}
+
+pub(crate) fn deleted_pod(story: &Story<'_>) {
+    let (ours, theirs) = deploy_both(story);
+    let first = ours.settled();
+    let lease = as_kubectl_shows_it(story);
+    assert_eq!(lease["spec"]["leaseTransitions"], 1, "from nobody to the first: {lease}");
+    let before: Vec<_> = ours.pods().expect("pods").iter().map(ResourceExt::name_any).collect();
+
+    let deleted = delete(story, &first);
+    let successor = ours.wait_for_other(&first.run, "leading", deleted);
+    story.times.add(What::DeletedPod, Who::Leasehold, first_line(&ours, &first, deleted) - deleted);
+    let holder = successor.event.line["identity"].as_str().expect("an identity").to_owned();
+    assert!(before.contains(&successor.run.pod), "a standby took over, not the new Pod");
+
+    let lease = as_kubectl_shows_it(story);
+    let spec: LeaseSpec = serde_json::from_value(lease["spec"].clone()).expect("a spec");
+    assert_eq!(spec.holder_identity.as_ref(), Some(&holder));
+    let nonce = holder.strip_prefix(&format!("{}_", successor.run.pod)).expect("the Pod's name, and a nonce");
+    assert!(nonce.len() == 8 && nonce.chars().all(|digit| digit.is_ascii_hexdigit()), "{holder}");
+    assert_eq!(spec.lease_duration_seconds, Some(15));
+    assert_eq!(spec.lease_transitions, Some(2), "from the first to the second");
+    let acquired = micros(spec.acquire_time.as_ref());
+    assert!((deleted..=successor.event.at_micros).contains(&acquired), "{lease}");
+    assert!((acquired..=now_micros()).contains(&micros(spec.renew_time.as_ref())), "{lease}");
+    assert_eq!(lease["metadata"]["annotations"]["leasehold.dev/task"], "leasehold");
+
+    // The new Pod in its place hears of the leader, and stands by.
+    let replacement = ours.wait_for_event("the replacement stands by", |event| {
+        event.event.name() == "new-leader" && !before.contains(&event.run.pod)
+    });
+    assert_eq!(replacement.event.line["leader"], *holder);
+    let renewed =
+        ours.wait_for_lease("it is renewed", |now| micros(now.renew_time.as_ref()) > micros(spec.renew_time.as_ref()));
+    assert_eq!(
+        (renewed.acquire_time, renewed.lease_transitions, renewed.holder_identity),
+        (spec.acquire_time, spec.lease_transitions, spec.holder_identity),
+        "a renewal changes nothing else"
+    );
+
+    for round in 1..DELETED_ROUNDS {
+        let leader = ours.settled();
+        let deleted = delete(story, &leader);
+        story.times.add(What::DeletedPod, Who::Leasehold, first_line(&ours, &leader, deleted) - deleted);
+        let lease = ours.wait_for_lease("it is held again", |lease| {
+            lease.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty() && holder != leader.identity)
+        });
+        assert_eq!(lease.lease_transitions, Some(2 + i32::try_from(round).expect("few")));
+    }
+    for _ in 0..DELETED_ROUNDS {
+        let leader = theirs.settled();
+        let deleted = delete(story, &leader);
+        story.times.add(What::DeletedPod, Who::ClientGo, first_line(&theirs, &leader, deleted) - deleted);
+    }
+}
+
+fn delete(story: &Story<'_>, leader: &Leader) -> i64 {
+    let asked = now_micros();
+    story.namespace.delete::<Pod>(&leader.pod.name_any());
+    asked
+}
+
+/// When somebody else's guest has printed.
+fn first_line(replicas: &Replicas<'_>, before: &Leader, since: i64) -> i64 {
+    replicas.wait_for_other(&before.run, "guest-output", since).event.at_micros
+}
+
+fn as_kubectl_shows_it(story: &Story<'_>) -> Value {
+    let args = ["--namespace", story.namespace.name(), "get", "lease", "leasehold", "--output=yaml"];
+    let yaml = wait_for("kubectl shows the Lease", || story.cluster.kubectl(&args, "").map(Some));
+    serde_saphyr::from_str(&yaml).expect("kubectl prints YAML")
+}
+
+pub(crate) fn killed_container(story: &Story<'_>) {
+    let (ours, theirs) = deploy_both(story);
+    for _ in 0..KILLED_ROUNDS {
+        let (our_leader, their_leader) = (ours.settled(), theirs.settled());
+        let killed = now_micros();
+        story.kill(&our_leader.pod);
+        // Theirs at the same time: both wait out their leases.
+        let theirs_killed = now_micros();
+        story.kill(&their_leader.pod);
+        let left = ours.lease().expect("the Lease");
+        assert_eq!(left.holder_identity.as_ref(), Some(&our_leader.identity), "nobody can have taken it yet");
+
+        let taken = ours.wait_for_other(&our_leader.run, "guest-started", killed).event;
+        let renewed = micros(left.renew_time.as_ref());
+        assert!(taken.at_micros >= renewed + LEASE_DURATION_MICROS, "taken before it had run out: {taken}, {left:?}");
+        story.times.add(What::KilledContainer, Who::Leasehold, first_line(&ours, &our_leader, killed) - killed);
+        let their_line = first_line(&theirs, &their_leader, theirs_killed);
+        story.times.add(What::KilledContainer, Who::ClientGo, their_line - theirs_killed);
+    }
+    // Killed ones were started again, where they were.
+    ours.settled();
+    let restarts: i32 = ours.pods().expect("pods").iter().map(leasehold_tests::cluster::namespace::restarts).sum();
+    assert_eq!(restarts, i32::try_from(KILLED_ROUNDS).expect("few"));
+}

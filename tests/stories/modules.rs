@@ -1,0 +1,93 @@
+//! The module is replaced while the Pods run.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use leasehold_tests::{
+    cluster::{namespace::restarts, now_micros},
+    event_log::Event,
+};
+use serde_json::json;
+
+use crate::{
+    manifests::{Elector, free_lease, module, module_bytes, module_data, role_of},
+    replicas::{Leader, Replicas},
+    story::Story,
+    times::{What, Who},
+};
+
+const NAME: &str = "leasehold";
+/// What is swapped in, in turn, and the first words of each.
+const TURNS: [(&str, &str); 3] = [("parked", "parked,"), ("heartbeat", "beat 1,"), ("parked", "parked,")];
+
+pub(crate) fn mounted_module_replaced(story: &Story<'_>) {
+    replaced(story, Elector::leasehold(NAME), What::MountedModule);
+}
+
+pub(crate) fn watched_module_replaced(story: &Story<'_>) {
+    replaced(story, Elector::leasehold_watching(NAME), What::WatchedModule);
+}
+
+fn replaced(story: &Story<'_>, elector: Elector, what: What) {
+    let rules = json!([
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "update"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [NAME], "verbs": ["get", "list", "watch"]},
+    ]);
+    story.namespace.apply(&[role_of("elector", &rules), free_lease(NAME), module(NAME, "heartbeat")]);
+    story.judge(NAME);
+    let replicas = Replicas::deploy(story, elector, "elector");
+    let leader = replicas.settled();
+    let before = replicas.lease().expect("the Lease");
+    let token = replicas.wait_for_same(&leader.run, "leading", 0).token();
+
+    for (guest, first_words) in TURNS {
+        let written = write(story, &module_bytes(guest));
+        let line = line_of_guest(&replicas, &leader, first_words, written);
+        story.times.add(what, Who::Leasehold, line.at_micros - written);
+        assert_eq!(line.token(), token, "a swap stays within the term");
+        let stopped = replicas.wait_for_same(&leader.run, "guest-stopped", written);
+        assert_eq!(stopped.line["reason"], "module-replaced");
+    }
+    a_broken_one_changes_nothing(story, &replicas, &leader, token);
+
+    let settled = replicas.settled();
+    assert_eq!(settled.identity, leader.identity);
+    let lease = replicas.lease().expect("the Lease");
+    assert_eq!((lease.acquire_time, lease.lease_transitions), (before.acquire_time, before.lease_transitions));
+    for pod in replicas.pods().expect("pods") {
+        assert_eq!(restarts(&pod), 0, "{} was restarted", pod.name_any());
+    }
+    let led = replicas.events_since(0).into_iter().filter(|event| event.event.name() == "leading").count();
+    assert_eq!(led, 1, "the lease has changed hands");
+}
+
+fn a_broken_one_changes_nothing(story: &Story<'_>, replicas: &Replicas<'_>, leader: &Leader, token: u64) {
+    let working = write(story, &module_bytes("heartbeat"));
+    line_of_guest(replicas, leader, "beat 1,", working);
+    let broken = write(story, b"\0asm, but not really");
+    let rejected = replicas.wait_for_same(&leader.run, "module-rejected", broken);
+    assert!(rejected.message().contains("stays"), "{rejected}");
+    let beat = line_of_guest(replicas, leader, "beat", rejected.at_micros);
+    assert_eq!(beat.token(), token);
+    let since = replicas.events_since(broken);
+    let stopped: Vec<_> = since.iter().filter(|event| event.event.name() == "guest-stopped").collect();
+    assert!(stopped.is_empty(), "{stopped:?}");
+    // Mended, and taken.
+    let mended = write(story, &module_bytes("parked"));
+    line_of_guest(replicas, leader, "parked,", mended);
+}
+
+fn write(story: &Story<'_>, bytes: &[u8]) -> i64 {
+    let written = now_micros();
+    story.namespace.patch::<ConfigMap>(NAME, &json!({"binaryData": module_data(bytes)}));
+    written
+}
+
+fn line_of_guest(replicas: &Replicas<'_>, leader: &Leader, words: &str, since: i64) -> Event {
+    let found = replicas.wait_for_event(&format!("{words:?} of the guest"), |event| {
+        event.run == leader.run
+            && event.event.name() == "guest-output"
+            && event.event.at_micros >= since
+            && event.event.message().starts_with(words)
+    });
+    found.event
+}

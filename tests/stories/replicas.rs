@@ -1,0 +1,143 @@
+//! The replicas of one elector, as a story sees them: who leads, who stands by, what they log.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::{
+    coordination::v1::{Lease, LeaseSpec},
+    core::v1::Pod,
+};
+use kube::ResourceExt;
+use leasehold_tests::{
+    cluster::{
+        namespace::restarts,
+        pod_logs::{ContainerRun, PodEvent},
+        wait_for,
+    },
+    event_log::Event,
+};
+
+use crate::{manifests::Elector, story::Story};
+
+/// client-go's and Leasehold's default.
+pub(crate) const LEASE_DURATION_MICROS: i64 = 15_000_000;
+
+/// The replicas of an elector that was deployed.
+pub(crate) struct Replicas<'s> {
+    story: &'s Story<'s>,
+    elector: Elector,
+}
+
+/// The one that leads.
+pub(crate) struct Leader {
+    pub(crate) pod: Pod,
+    /// What it calls itself on the Lease.
+    pub(crate) identity: String,
+    /// The run of its container.
+    pub(crate) run: Arc<ContainerRun>,
+}
+
+impl<'s> Replicas<'s> {
+    /// Applies its objects.
+    pub(crate) fn deploy(story: &'s Story<'s>, elector: Elector, role: &str) -> Self {
+        story.namespace.apply(&elector.objects(role));
+        Self { story, elector }
+    }
+
+    /// Those that are not deleted.
+    pub(crate) fn pods(&self) -> Result<Vec<Pod>> {
+        let mut pods = self.story.namespace.list::<Pod>(&format!("app={}", self.elector.name))?;
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+        Ok(pods)
+    }
+
+    /// What the Lease says.
+    pub(crate) fn lease(&self) -> Result<LeaseSpec> {
+        self.story.namespace.get::<Lease>(self.elector.name)?.spec.context("a Lease without a spec")
+    }
+
+    /// Waits until the Lease's spec is as wanted.
+    pub(crate) fn wait_for_lease(&self, what: &str, is: impl Fn(&LeaseSpec) -> bool) -> LeaseSpec {
+        wait_for(what, || Ok(Some(self.lease()?).filter(&is)))
+    }
+
+    /// Waits until all replicas run, one leads and works, and each other one stands by.
+    pub(crate) fn settled(&self) -> Leader {
+        wait_for(&format!("{}: one leads, the others stand by", self.elector.name), || self.leader_if_settled())
+    }
+
+    fn leader_if_settled(&self) -> Result<Option<Leader>> {
+        let pods = self.pods()?;
+        let identity = self.lease()?.holder_identity.context("nobody leads")?;
+        // Leasehold adds a nonce; a Pod's name has no underscore.
+        let name = identity.split('_').next().unwrap_or_default();
+        let events = self.story.events();
+        let mut leader = None;
+        for pod in &pods {
+            let mut of_run = events.iter().filter(|event| is_of(event, pod));
+            let leads = pod.name_any() == name;
+            let last = of_run.clone().rfind(|event| {
+                ["leading", "guest-output", "guest-stopped", "new-leader"].contains(&event.event.name())
+            });
+            let last = last.map_or("", |event| event.event.name());
+            if leads {
+                let works = of_run.rfind(|event| event.event.name() == "guest-output").map(|event| event.run.clone());
+                let run = works.with_context(|| format!("{name} does not work yet"))?;
+                leader = Some(Leader { pod: pod.clone(), identity: identity.clone(), run });
+            } else {
+                anyhow::ensure!(last == "new-leader", "the last thing that {} says is {last:?}", pod.name_any());
+            }
+        }
+        anyhow::ensure!(pods.len() == self.elector.replicas as usize, "{} replicas", pods.len());
+        Ok(leader)
+    }
+
+    /// What was logged since `micros`, by these replicas.
+    pub(crate) fn events_since(&self, micros: i64) -> Vec<PodEvent> {
+        let mut events = self.story.events();
+        events.retain(|event| self.is_mine(&event.run) && event.event.at_micros >= micros);
+        events
+    }
+
+    /// Waits for the first line of this name after `micros` that another run than this one logs.
+    pub(crate) fn wait_for_other(&self, run: &ContainerRun, name: &str, micros: i64) -> PodEvent {
+        let what = format!("{name} of another replica of {}", self.elector.name);
+        self.wait_for_event(&what, |event| {
+            *event.run != *run && event.event.name() == name && event.event.at_micros >= micros
+        })
+    }
+
+    /// Waits for the first line of this name after `micros` that this run logs.
+    pub(crate) fn wait_for_same(&self, run: &ContainerRun, name: &str, micros: i64) -> Event {
+        let what = format!("{name} of {}", run.pod);
+        let found = self.wait_for_event(&what, |event| {
+            *event.run == *run && event.event.name() == name && event.event.at_micros >= micros
+        });
+        found.event
+    }
+
+    /// Waits for a line.
+    pub(crate) fn wait_for_event(&self, what: &str, is: impl Fn(&PodEvent) -> bool) -> PodEvent {
+        self.story.wait_for_log(what, |events| {
+            // By their times: logs of several nodes are read in turn.
+            let found = events.iter().filter(|event| self.is_mine(&event.run) && is(event));
+            found.min_by_key(|event| event.event.at_micros).map(|event| (*event).clone())
+        })
+    }
+
+    fn is_mine(&self, run: &ContainerRun) -> bool {
+        // DEPLOYMENT-REPLICASET-NONCE
+        let mut parts = run.pod.rsplitn(3, '-');
+        parts.nth(2) == Some(self.elector.name)
+    }
+}
+
+/// Of what runs now in this Pod.
+fn is_of(event: &PodEvent, pod: &Pod) -> bool {
+    Some(&event.run.uid) == pod.metadata.uid.as_ref() && i64::from(event.run.restarts) == i64::from(restarts(pod))
+}
+
+/// A time in a Lease, as events tell it.
+pub(crate) fn micros(time: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime>) -> i64 {
+    time.expect("the Lease has that time").0.as_microsecond()
+}

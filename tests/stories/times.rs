@@ -1,0 +1,68 @@
+//! The times that the stories have measured.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use leasehold_tests::table::{Samples, table};
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum What {
+    DeletedPod,
+    KilledContainer,
+    Partition,
+    MountedModule,
+    WatchedModule,
+    RollingUpdate,
+}
+
+/// Of whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Who {
+    Leasehold,
+    ClientGo,
+}
+
+/// Of all stories that were told.
+#[derive(Default)]
+pub(crate) struct Times(Mutex<BTreeMap<(What, Who), Samples>>);
+
+impl Times {
+    /// One more.
+    pub(crate) fn add(&self, what: What, who: Who, micros: i64) {
+        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.entry((what, who)).or_default().add_micros(micros);
+    }
+
+    /// As a table, to stdout; nothing where nothing was measured.
+    pub(crate) fn print(&self) {
+        let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if samples.is_empty() {
+            return;
+        }
+        let mut table = table(&["p50 (max, n), milliseconds", "Leasehold", "client-go", "ratio"]);
+        for (what, text) in [
+            (What::DeletedPod, "leader's Pod deleted to the successor's first line"),
+            (What::KilledContainer, "leader's container killed to the successor's first line"),
+            (What::Partition, "leader's node cut off to the successor's first line"),
+            (What::MountedModule, "mounted ConfigMap written to the new module's first line"),
+            (What::WatchedModule, "ConfigMap watched through the API written to the same"),
+            (What::RollingUpdate, "rolling update: no guest runs, at each handover"),
+        ] {
+            let [ours, theirs] = [Who::Leasehold, Who::ClientGo].map(|who| samples.get(&(what, who)));
+            let cell = |samples: Option<&Samples>| {
+                samples.map_or("-".to_owned(), |samples| {
+                    format!("{:.1} ({:.1}, {})", samples.p50_ms(), samples.max_ms(), samples.count())
+                })
+            };
+            let ratio = ours.zip(theirs).map(|(ours, theirs)| ours.p50_ms() / theirs.p50_ms());
+            if ours.is_some() || theirs.is_some() {
+                let ratio = ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+                table.add_row([text.to_owned(), cell(ours), cell(theirs), ratio]);
+            }
+        }
+        println!("\nTwo nodes on one machine; leases of 15 s, renewed within 10 s, retried every 2 s.\n\n{table}\n");
+    }
+}
