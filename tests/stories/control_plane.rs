@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use leasehold_tests::cluster::{namespace::restarts, now_micros, wait_for};
 
 use crate::{
-    manifests::{Elector, free_lease, module, role},
+    manifests::{ENOUGH, Elector, free_lease, module, role},
     replicas::{LEASE_DURATION_MICROS, Replicas, micros},
     story::Story,
 };
@@ -19,8 +19,7 @@ const ETCD_AWAY: Duration = Duration::from_secs(30);
 const ATTEMPTS: usize = 3;
 
 fn deploy<'s>(story: &'s Story<'s>) -> Replicas<'s> {
-    let objects = [role("elector", &["get", "list", "watch", "update"]), free_lease(NAME), module(NAME, "heartbeat")];
-    story.namespace.apply(&objects);
+    story.namespace.apply(&[role("elector", &ENOUGH), free_lease(NAME), module(NAME, "heartbeat")]);
     story.judge(NAME);
     Replicas::deploy(story, Elector::leasehold(NAME), "elector")
 }

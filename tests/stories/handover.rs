@@ -1,6 +1,8 @@
 //! The leader's Pod is deleted, or its container is killed: another leads. Beside it, deployed in the same way,
 //! client-go's elector, for comparison.
 
+use std::{thread, time::Duration};
+
 use k8s_openapi::api::{coordination::v1::LeaseSpec, core::v1::Pod};
 use kube::ResourceExt;
 use leasehold_tests::cluster::{now_micros, wait_for};
@@ -15,6 +17,7 @@ use crate::{
 
 const DELETED_ROUNDS: usize = 5;
 const KILLED_ROUNDS: usize = 3;
+const RENEWED_EVERY_MS: u64 = 5_000;
 /// A Role that people have: it may not create a Lease.
 const WITHOUT_CREATE: [&str; 5] = ["get", "watch", "list", "update", "patch"];
 
@@ -99,6 +102,11 @@ fn first_line(replicas: &Replicas<'_>, before: &Leader, since: i64) -> i64 {
     replicas.wait_for_other(&before.run, "guest-output", since).event.at_micros
 }
 
+/// What is measured begins anywhere in the time between two renewals.
+pub(crate) fn between_two_renewals() {
+    thread::sleep(Duration::from_millis(fastrand::u64(0..RENEWED_EVERY_MS)));
+}
+
 fn as_kubectl_shows_it(story: &Story<'_>) -> Value {
     let args = ["--namespace", story.namespace.name(), "get", "lease", "leasehold", "--output=yaml"];
     let yaml = wait_for("kubectl shows the Lease", || story.cluster.kubectl(&args, "").map(Some));
@@ -109,6 +117,7 @@ pub(crate) fn killed_container(story: &Story<'_>) {
     let (ours, theirs) = deploy_both(story);
     for _ in 0..KILLED_ROUNDS {
         let (our_leader, their_leader) = (ours.settled(), theirs.settled());
+        between_two_renewals();
         let killed = now_micros();
         story.kill(&our_leader.pod);
         // Theirs at the same time: both wait out their leases.

@@ -15,10 +15,12 @@ mod rights;
 mod rollout;
 mod story;
 mod times;
+mod told;
 
 use std::{
     process::ExitCode,
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 use leasehold_tests::cluster::{Cluster, NoCluster, image};
@@ -80,9 +82,11 @@ impl Stage {
             eprintln!("SKIPPED: {name}: {why}");
             return Ok(Completion::ignored_with(why));
         }
+        let begun = Instant::now();
         let story = Story::begin(cluster, namespace, &self.times);
         tell(&story);
         story.end();
+        print!("({:.0} s) ", begun.elapsed().as_secs_f64());
         Ok(Completion::Completed)
     }
 }

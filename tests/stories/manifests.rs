@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 
 /// The key of the module in its ConfigMap.
 pub(crate) const MODULE_KEY: &str = "task.wasm";
+/// Where Leasehold serves health and metrics.
+pub(crate) const ADMIN_PORT: u16 = 8080;
+/// What a host needs on its Lease, where that was made beforehand.
+pub(crate) const ENOUGH: [&str; 4] = ["get", "list", "watch", "update"];
 
 /// A Deployment of an elector; its name is that of its Lease, its ServiceAccount and its Pods' label `app` as well.
 pub(crate) struct Elector {
@@ -17,18 +21,22 @@ pub(crate) struct Elector {
     args: Vec<String>,
     /// The ConfigMap that is mounted.
     module: Option<&'static str>,
+    /// Whether the kubelet asks it how it is.
+    probed: bool,
 }
 
 impl Elector {
     /// Leasehold, with the module of the ConfigMap of its name mounted.
     pub(crate) fn leasehold(name: &'static str) -> Self {
-        let args = ["run", "/module/task.wasm", "--log-format=json", "--env=BEAT_MS=50"];
+        let admin = format!("--admin=0.0.0.0:{ADMIN_PORT}");
+        let args = ["run", "/module/task.wasm", &admin, "--log-format=json", "--env=BEAT_MS=50"];
         Self {
             name,
             replicas: 3,
             image: image::LEASEHOLD,
             args: args.map(str::to_owned).into(),
             module: Some(name),
+            probed: true,
         }
     }
 
@@ -48,7 +56,7 @@ impl Elector {
     /// client-go's elector.
     pub(crate) fn client_go(name: &'static str) -> Self {
         let args = [name, "$(POD_NAME)"].map(str::to_owned).into();
-        Self { name, replicas: 3, image: image::CLIENT_GO, args, module: None }
+        Self { name, replicas: 3, image: image::CLIENT_GO, args, module: None, probed: false }
     }
 
     /// The Deployment and its ServiceAccount, which is given what the Role `role` allows.
@@ -62,7 +70,7 @@ impl Elector {
                 json!([{"name": "module", "configMap": {"name": module}}]),
             ),
         };
-        let container = json!({
+        let mut container = json!({
             "name": "elector",
             "image": self.image,
             "imagePullPolicy": "Never",
@@ -80,6 +88,12 @@ impl Elector {
             },
             "volumeMounts": mounts,
         });
+        if self.probed {
+            let ask = |path: &str| json!({"path": path, "port": ADMIN_PORT});
+            container["startupProbe"] = json!({"httpGet": ask("/readyz"), "periodSeconds": 1, "failureThreshold": 120});
+            container["readinessProbe"] = json!({"httpGet": ask("/readyz"), "periodSeconds": 5});
+            container["livenessProbe"] = json!({"httpGet": ask("/livez"), "periodSeconds": 10, "timeoutSeconds": 5});
+        }
         let apart = json!({
             "weight": 100,
             "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}},
@@ -126,6 +140,21 @@ impl Elector {
 /// A Role with these verbs on Leases.
 pub(crate) fn role(name: &str, verbs: &[&str]) -> Value {
     role_of(name, &json!([{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}]))
+}
+
+/// A Role with all that a host can make use of; of the ConfigMaps it may read the one of its own name.
+pub(crate) fn role_for_all(name: &str, config_map: &str) -> Value {
+    role_of(
+        name,
+        &json!([
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ENOUGH},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+            {
+                "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [config_map],
+                "verbs": ["get", "list", "watch"],
+            },
+        ]),
+    )
 }
 
 /// A Role with these rules.

@@ -9,15 +9,19 @@ use leasehold_tests::{
 use serde_json::json;
 
 use crate::{
-    manifests::{Elector, free_lease, module, module_bytes, module_data, role_of},
+    manifests::{Elector, free_lease, module, module_bytes, module_data, role_for_all},
     replicas::{Leader, Replicas},
     story::Story,
     times::{What, Who},
+    told::{wait_for_event, wait_for_metric},
 };
 
 const NAME: &str = "leasehold";
-/// What is swapped in, in turn, and the first words of each.
-const TURNS: [(&str, &str); 3] = [("parked", "parked,"), ("heartbeat", "beat 1,"), ("parked", "parked,")];
+/// What is wrong with the broken one.
+const WHY: &str = "it is cut off or damaged";
+/// The first words of each guest.
+const BEATS: &str = "beat 1,";
+const PARKED: &str = "parked,";
 
 pub(crate) fn mounted_module_replaced(story: &Story<'_>) {
     replaced(story, Elector::leasehold(NAME), What::MountedModule);
@@ -28,25 +32,27 @@ pub(crate) fn watched_module_replaced(story: &Story<'_>) {
 }
 
 fn replaced(story: &Story<'_>, elector: Elector, what: What) {
-    let rules = json!([
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "update"]},
-        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [NAME], "verbs": ["get", "list", "watch"]},
-    ]);
-    story.namespace.apply(&[role_of("elector", &rules), free_lease(NAME), module(NAME, "heartbeat")]);
+    story.namespace.apply(&[role_for_all("elector", NAME), free_lease(NAME), module(NAME, "heartbeat")]);
     story.judge(NAME);
     let replicas = Replicas::deploy(story, elector, "elector");
     let leader = replicas.settled();
     let before = replicas.lease().expect("the Lease");
     let token = replicas.wait_for_same(&leader.run, "leading", 0).token();
 
-    for (guest, first_words) in TURNS {
-        let written = write(story, &module_bytes(guest));
+    // Each replaces a heartbeat, which stops as soon as it is asked to: what is measured is the way to it.
+    let next = [(another(1), BEATS), (another(2), BEATS), (module_bytes("parked"), PARKED)];
+    for (bytes, first_words) in &next {
+        let written = write(story, bytes);
         let line = line_of_guest(&replicas, &leader, first_words, written);
         story.times.add(what, Who::Leasehold, line.at_micros - written);
         assert_eq!(line.token(), token, "a swap stays within the term");
         let stopped = replicas.wait_for_same(&leader.run, "guest-stopped", written);
         assert_eq!(stopped.line["reason"], "module-replaced");
     }
+    // And this one a guest that does not care for being asked.
+    line_of_guest(&replicas, &leader, BEATS, write(story, &module_bytes("heartbeat")));
+    wait_for_metric(story, &leader.pod, &format!("leasehold_module_swaps_total{{task=\"{NAME}\"}} {}", next.len() + 1));
+    wait_for_event(story, NAME, "ModuleSwapped", "Normal", &[&leader.identity]);
     a_broken_one_changes_nothing(story, &replicas, &leader, token);
 
     let settled = replicas.settled();
@@ -61,19 +67,28 @@ fn replaced(story: &Story<'_>, elector: Elector, what: What) {
 }
 
 fn a_broken_one_changes_nothing(story: &Story<'_>, replicas: &Replicas<'_>, leader: &Leader, token: u64) {
-    let working = write(story, &module_bytes("heartbeat"));
-    line_of_guest(replicas, leader, "beat 1,", working);
     let broken = write(story, b"\0asm, but not really");
     let rejected = replicas.wait_for_same(&leader.run, "module-rejected", broken);
-    assert!(rejected.message().contains("stays"), "{rejected}");
-    let beat = line_of_guest(replicas, leader, "beat", rejected.at_micros);
+    // A person sees why: in the log, in an Event on the Lease, and that it happened in a metric.
+    assert!(rejected.message().contains("stays") && rejected.message().contains(WHY), "{rejected}");
+    wait_for_event(story, NAME, "ModuleRejected", "Warning", &[&leader.identity, WHY]);
+    wait_for_metric(story, &leader.pod, &format!("leasehold_module_rejections_total{{task=\"{NAME}\"}} 1"));
+    let beat = line_of_guest(replicas, leader, "beat ", rejected.at_micros);
     assert_eq!(beat.token(), token);
     let since = replicas.events_since(broken);
     let stopped: Vec<_> = since.iter().filter(|event| event.event.name() == "guest-stopped").collect();
     assert!(stopped.is_empty(), "{stopped:?}");
     // Mended, and taken.
     let mended = write(story, &module_bytes("parked"));
-    line_of_guest(replicas, leader, "parked,", mended);
+    line_of_guest(replicas, leader, PARKED, mended);
+}
+
+/// A heartbeat that is another module: a custom section, on which nothing depends, makes its digest another one.
+fn another(number: u8) -> Vec<u8> {
+    let mut bytes = module_bytes("heartbeat");
+    // Section 0, of three bytes: a name of one byte, and one byte of content.
+    bytes.extend([0, 3, 1, b'n', number]);
+    bytes
 }
 
 fn write(story: &Story<'_>, bytes: &[u8]) -> i64 {

@@ -3,7 +3,7 @@
 use leasehold_tests::cluster::{namespace::node_of, now_micros, wait_for};
 
 use crate::{
-    handover::deploy_both,
+    handover::{between_two_renewals, deploy_both},
     replicas::{LEASE_DURATION_MICROS, Leader, Replicas, micros},
     story::Story,
     times::{What, Who},
@@ -20,6 +20,7 @@ pub(crate) fn cut_off_node(story: &Story<'_>) {
         let (our_leader, their_leader) = (ours.settled(), theirs.settled());
         let node = node_of(&our_leader.pod).expect("a node").to_owned();
         let theirs_too = node_of(&their_leader.pod).expect("a node") == node;
+        between_two_renewals();
         let cut_at = now_micros();
         let cut = story.cluster.cut_off(&node).expect("cut off");
 

@@ -71,25 +71,28 @@ impl<'s> Replicas<'s> {
         let identity = self.lease()?.holder_identity.context("nobody leads")?;
         // Leasehold adds a nonce; a Pod's name has no underscore.
         let name = identity.split('_').next().unwrap_or_default();
-        let events = self.story.events();
         let mut leader = None;
         for pod in &pods {
-            let mut of_run = events.iter().filter(|event| is_of(event, pod));
-            let leads = pod.name_any() == name;
-            let last = of_run.clone().rfind(|event| {
-                ["leading", "guest-output", "guest-stopped", "new-leader"].contains(&event.event.name())
-            });
-            let last = last.map_or("", |event| event.event.name());
-            if leads {
-                let works = of_run.rfind(|event| event.event.name() == "guest-output").map(|event| event.run.clone());
-                let run = works.with_context(|| format!("{name} does not work yet"))?;
+            if pod.name_any() == name {
+                let works = self.last_of(pod, &["guest-output"]);
+                let (_, run) = works.with_context(|| format!("{name} does not work yet"))?;
                 leader = Some(Leader { pod: pod.clone(), identity: identity.clone(), run });
             } else {
+                let last = self.last_of(pod, &["leading", "guest-output", "guest-stopped", "new-leader"]);
+                let last = last.map_or_else(String::new, |(last, _)| last);
                 anyhow::ensure!(last == "new-leader", "the last thing that {} says is {last:?}", pod.name_any());
             }
         }
         anyhow::ensure!(pods.len() == self.elector.replicas as usize, "{} replicas", pods.len());
         Ok(leader)
+    }
+
+    /// The last of these events that was logged by what runs now in this Pod, and by which run.
+    fn last_of(&self, pod: &Pod, names: &[&str]) -> Option<(String, Arc<ContainerRun>)> {
+        self.story.look(|events| {
+            let last = events.iter().rfind(|event| is_of(event, pod) && names.contains(&event.event.name()));
+            last.map(|event| (event.event.name().to_owned(), event.run.clone()))
+        })
     }
 
     /// What was logged since `micros`, by these replicas.

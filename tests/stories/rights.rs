@@ -20,6 +20,17 @@ pub(crate) fn role_without_patch(story: &Story<'_>) {
     let replicas = Replicas::deploy(story, Elector::leasehold(name), "elector");
     let leader = replicas.settled();
     assert_eq!(replicas.lease().expect("it was made").lease_transitions, Some(0), "nobody was there before");
+    // What more it has no right to costs that alone, and one line in each log.
+    for pod in replicas.pods().expect("pods") {
+        let off = replicas.wait_for_event("what is off", |event| {
+            event.run.pod == pod.name_any() && event.event.name() == "events-off"
+        });
+        let rule = "{apiGroups: [events.k8s.io], resources: [events], verbs: [create]}";
+        assert!(off.event.message().contains(rule), "{}", off.event);
+    }
+    let lines = replicas.events_since(0);
+    let told = lines.iter().filter(|event| event.event.name() == "events-off" && event.run == leader.run).count();
+    assert_eq!(told, 1);
     let deleted = now_micros();
     story.namespace.delete::<Pod>(&leader.pod.name_any());
     replicas.wait_for_other(&leader.run, "guest-output", deleted);

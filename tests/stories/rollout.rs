@@ -2,28 +2,52 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
-use leasehold_tests::cluster::{invariants, now_micros, wait_for};
+use leasehold_tests::cluster::{invariants, wait_for};
 use serde_json::json;
 
 use crate::{
-    manifests::{Elector, free_lease, module, role},
+    manifests::{Elector, free_lease, module, role_for_all},
     replicas::Replicas,
     story::Story,
     times::{What, Who},
+    told::wait_for_event,
 };
 
 const NAME: &str = "leasehold";
+const UPDATES: usize = 3;
 
 pub(crate) fn rolling_update(story: &Story<'_>) {
-    let objects = [role("elector", &["get", "list", "watch", "update"]), free_lease(NAME), module(NAME, "heartbeat")];
-    story.namespace.apply(&objects);
+    story.namespace.apply(&[role_for_all("elector", NAME), free_lease(NAME), module(NAME, "heartbeat")]);
     story.judge(NAME);
     let replicas = Replicas::deploy(story, Elector::leasehold(NAME), "elector");
     replicas.settled();
-    let before: Vec<_> = replicas.pods().expect("pods").iter().map(ResourceExt::name_any).collect();
+    for _ in 0..UPDATES {
+        update(story, &replicas);
+    }
 
-    let begun = now_micros();
-    // What `kubectl rollout restart` does.
+    let lease = format!("{}/{NAME}", story.namespace.name());
+    let (runs, wrong) = invariants::guest_runs(&lease, &story.events(), &story.kills());
+    assert!(wrong.is_empty(), "{wrong:?}");
+    for pair in runs.windows(2) {
+        let ended = pair[0].ended.expect("whoever was replaced has stopped");
+        story.times.add(What::RollingUpdate, Who::Leasehold, pair[1].started - ended);
+        let (gap_ms, from, to) = ((pair[1].started - ended) as f64 / 1e3, &pair[0].pod, &pair[1].pod);
+        println!("no guest for {gap_ms:.1} ms, from {from} to {to}");
+    }
+    assert!(runs.len() > UPDATES, "each update has replaced the leader");
+    for run in &runs {
+        let token = format!("token {}", run.token);
+        wait_for_event(story, NAME, "StartedLeading", "Normal", &[&run.pod, &token]);
+        if run.ended.is_some() {
+            wait_for_event(story, NAME, "StoppedLeading", "Normal", &[&run.pod, &token, "shutdown"]);
+        }
+    }
+}
+
+/// Replaces all Pods, as `kubectl rollout restart` does.
+fn update(story: &Story<'_>, replicas: &Replicas<'_>) {
+    let names = || replicas.pods().expect("pods").iter().map(ResourceExt::name_any).collect::<Vec<_>>();
+    let before = names();
     let restarted = json!({"kubectl.kubernetes.io/restartedAt": jiff::Timestamp::now().to_string()});
     let patch = json!({"spec": {"template": {"metadata": {"annotations": restarted}}}});
     let wanted = story.namespace.patch::<Deployment>(NAME, &patch).metadata.generation;
@@ -34,23 +58,6 @@ pub(crate) fn rolling_update(story: &Story<'_>) {
         Ok((status.observed_generation >= wanted && counts == [Some(3); 3]).then_some(()))
     });
     replicas.settled();
-    let now: Vec<_> = replicas.pods().expect("pods").iter().map(ResourceExt::name_any).collect();
+    let now = names();
     assert!(before.iter().all(|pod| !now.contains(pod)), "{before:?} and {now:?}");
-
-    let lease = format!("{}/{NAME}", story.namespace.name());
-    let (runs, wrong) = invariants::guest_runs(&lease, &story.events(), &story.kills());
-    assert!(wrong.is_empty(), "{wrong:?}");
-    let mut handovers = 0;
-    for pair in runs.windows(2).filter(|pair| pair[1].started >= begun) {
-        let ended = pair[0].ended.expect("whoever was replaced has stopped");
-        story.times.add(What::RollingUpdate, Who::Leasehold, pair[1].started - ended);
-        handovers += 1;
-        println!(
-            "no guest for {:.1} ms, from {} to {}",
-            (pair[1].started - ended) as f64 / 1e3,
-            pair[0].pod,
-            pair[1].pod
-        );
-    }
-    assert!(handovers > 0, "the leader was replaced, so there was a handover");
 }

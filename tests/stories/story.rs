@@ -55,7 +55,12 @@ impl<'a> Story<'a> {
 
     /// What its Pods have logged so far.
     pub(crate) fn events(&self) -> Vec<PodEvent> {
-        self.cluster.logs().lines().look(|events| self.of_this(events).cloned().collect())
+        self.look(|events| events.iter().map(|event| (*event).clone()).collect())
+    }
+
+    /// The same, without a copy.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&[&PodEvent]) -> T) -> T {
+        self.cluster.logs().lines().look(|events| look(&self.of_this(events).collect::<Vec<_>>()))
     }
 
     /// Waits until `found` finds something in what its Pods have logged.

@@ -31,13 +31,20 @@ check_machine() {
   [[ -w $(cgroup_mounts | head -n 1) ]] || skip "this root may not make cgroups"
 }
 
-# Debian's, because it is the one thing that would need a C library (for seccomp) to be built here.
-install_runc() {
-  command -v runc >/dev/null && return
-  command -v apt-get >/dev/null || skip "it needs the command runc"
-  say "runc is missing: installing Debian's by apt-get"
-  local install=(apt-get install --yes --quiet --no-install-recommends runc)
+# install_missing COMMAND=PACKAGE...: by apt-get, what is not there. Fails where there is no apt-get.
+install_missing() {
+  local each missing=()
+  for each in "$@"; do
+    command -v "${each%%=*}" >/dev/null || missing+=("${each#*=}")
+  done
+  ((${#missing[@]})) || return 0
+  command -v apt-get >/dev/null || return 1
+  say "installing by apt-get what is missing: ${missing[*]}"
+  local install=(apt-get install --yes --quiet --no-install-recommends "${missing[@]}")
   DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2 ||
     { apt-get update >&2 && DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2; } ||
-    fail "apt-get could not install runc; why is said above"
+    fail "apt-get could not install them; why is said above"
 }
+
+# Debian's, because it is the one thing that would need a C library (for seccomp) to be built here.
+install_runc() { install_missing runc=runc || skip "it needs the command runc"; }

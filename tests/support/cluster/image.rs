@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::build;
 
@@ -24,14 +24,8 @@ pub fn leasehold() -> Result<PathBuf> {
         ensure!(archive.is_file(), "LEASEHOLD_TEST_IMAGE={} is no file", archive.display());
         return Ok(archive);
     }
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => bail!("there is no image for this machine's {other}"),
-    };
     let archive = build::of_tests("leasehold.tar");
-    run("deploy/build", &[architecture])?;
-    run("deploy/archive", &[architecture, path(&archive)?])?;
+    run("tests/stories/image", &[path(&archive)?])?;
     Ok(archive)
 }
 
