@@ -42,13 +42,13 @@ pub(crate) fn deleted_pod(story: &Story<'_>) {
     let first = ours.settled();
     let lease = as_kubectl_shows_it(story);
     assert_eq!(lease["spec"]["leaseTransitions"], 1, "from nobody to the first: {lease}");
-    let before: Vec<_> = ours.pods().expect("pods").iter().map(ResourceExt::name_any).collect();
+    let names = || ours.pods().expect("pods").iter().map(ResourceExt::name_any).collect::<Vec<_>>();
+    let (mut before, mut joined_as_standby) = (names(), 0);
 
     let deleted = delete(story, &first);
     let successor = ours.wait_for_other(&first.run, "leading", deleted);
-    story.times.add(What::DeletedPod, Who::Leasehold, first_line(&ours, &first, deleted) - deleted);
+    measure(story, &ours, Who::Leasehold, &first, deleted);
     let holder = successor.event.line["identity"].as_str().expect("an identity").to_owned();
-    assert!(before.contains(&successor.run.pod), "a standby took over, not the new Pod");
 
     let lease = as_kubectl_shows_it(story);
     let spec: LeaseSpec = serde_json::from_value(lease["spec"].clone()).expect("a spec");
@@ -62,11 +62,6 @@ pub(crate) fn deleted_pod(story: &Story<'_>) {
     assert!((acquired..=now_micros()).contains(&micros(spec.renew_time.as_ref())), "{lease}");
     assert_eq!(lease["metadata"]["annotations"]["leasehold.dev/task"], "leasehold");
 
-    // The new Pod in its place hears of the leader, and stands by.
-    let replacement = ours.wait_for_event("the replacement stands by", |event| {
-        event.event.name() == "new-leader" && !before.contains(&event.run.pod)
-    });
-    assert_eq!(replacement.event.line["leader"], *holder);
     let renewed =
         ours.wait_for_lease("it is renewed", |now| micros(now.renew_time.as_ref()) > micros(spec.renew_time.as_ref()));
     assert_eq!(
@@ -75,19 +70,29 @@ pub(crate) fn deleted_pod(story: &Story<'_>) {
         "a renewal changes nothing else"
     );
 
-    for round in 1..DELETED_ROUNDS {
+    for round in 1..=DELETED_ROUNDS {
         let leader = ours.settled();
+        joined_as_standby += usize::from(before.contains(&leader.pod.name_any()));
+        for standby in names().iter().filter(|name| **name != leader.pod.name_any()) {
+            assert_eq!(ours.last_leader_seen_by(standby), leader.identity);
+        }
+        if round == DELETED_ROUNDS {
+            break;
+        }
+        before = names();
         let deleted = delete(story, &leader);
-        story.times.add(What::DeletedPod, Who::Leasehold, first_line(&ours, &leader, deleted) - deleted);
+        measure(story, &ours, Who::Leasehold, &leader, deleted);
         let lease = ours.wait_for_lease("it is held again", |lease| {
             lease.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty() && holder != leader.identity)
         });
         assert_eq!(lease.lease_transitions, Some(2 + i32::try_from(round).expect("few")));
     }
+    // On a slow machine a kubelet may take so long to tell the leader that its replacement is there before.
+    assert!(joined_as_standby > 0, "no Pod made in place of a deleted one has joined as a standby");
     for _ in 0..DELETED_ROUNDS {
         let leader = theirs.settled();
         let deleted = delete(story, &leader);
-        story.times.add(What::DeletedPod, Who::ClientGo, first_line(&theirs, &leader, deleted) - deleted);
+        measure(story, &theirs, Who::ClientGo, &leader, deleted);
     }
 }
 
@@ -95,6 +100,13 @@ fn delete(story: &Story<'_>, leader: &Leader) -> i64 {
     let asked = now_micros();
     story.namespace.delete::<Pod>(&leader.pod.name_any());
     asked
+}
+
+fn measure(story: &Story<'_>, replicas: &Replicas<'_>, who: Who, leader: &Leader, deleted: i64) {
+    let line = first_line(replicas, leader, deleted);
+    story.times.add(What::DeletedPod, who, line - deleted);
+    let told = replicas.wait_for_same(&leader.run, "shutdown", deleted).at_micros;
+    story.times.add(What::Terminated, who, line - told);
 }
 
 /// When somebody else's guest has printed.

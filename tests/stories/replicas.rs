@@ -61,7 +61,7 @@ impl<'s> Replicas<'s> {
         wait_for(what, || Ok(Some(self.lease()?).filter(&is)))
     }
 
-    /// Waits until all replicas run, one leads and works, and each other one stands by.
+    /// Waits until all replicas are ready, one leads and works, and each other one stands by.
     pub(crate) fn settled(&self) -> Leader {
         wait_for(&format!("{}: one leads, the others stand by", self.elector.name), || self.leader_if_settled())
     }
@@ -73,6 +73,7 @@ impl<'s> Replicas<'s> {
         let name = identity.split('_').next().unwrap_or_default();
         let mut leader = None;
         for pod in &pods {
+            anyhow::ensure!(is_ready(pod), "{} is not ready", pod.name_any());
             if pod.name_any() == name {
                 let works = self.last_of(pod, &["guest-output"]);
                 let (_, run) = works.with_context(|| format!("{name} does not work yet"))?;
@@ -92,6 +93,14 @@ impl<'s> Replicas<'s> {
         self.story.look(|events| {
             let last = events.iter().rfind(|event| is_of(event, pod) && names.contains(&event.event.name()));
             last.map(|event| (event.event.name().to_owned(), event.run.clone()))
+        })
+    }
+
+    /// Who leads, in the words of this Pod.
+    pub(crate) fn last_leader_seen_by(&self, pod: &str) -> String {
+        self.story.look(|events| {
+            let last = events.iter().rfind(|event| event.run.pod == pod && event.event.name() == "new-leader");
+            last.and_then(|event| event.event.line["leader"].as_str()).unwrap_or_default().to_owned()
         })
     }
 
@@ -133,6 +142,13 @@ impl<'s> Replicas<'s> {
         let mut parts = run.pod.rsplitn(3, '-');
         parts.nth(2) == Some(self.elector.name)
     }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|conditions| {
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    })
 }
 
 /// Of what runs now in this Pod.

@@ -11,6 +11,8 @@ use leasehold_tests::table::{Samples, table};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What {
     DeletedPod,
+    /// The part of it that the elector has a say in.
+    Terminated,
     KilledContainer,
     Partition,
     MountedModule,
@@ -45,6 +47,7 @@ impl Times {
         let mut table = table(&["p50 (max, n), milliseconds", "Leasehold", "client-go", "ratio"]);
         for (what, text) in [
             (What::DeletedPod, "leader's Pod deleted to the successor's first line"),
+            (What::Terminated, "of that, from the leader's SIGTERM on"),
             (What::KilledContainer, "leader's container killed to the successor's first line"),
             (What::Partition, "leader's node cut off to the successor's first line"),
             (What::MountedModule, "mounted ConfigMap written to the new module's first line"),
@@ -63,6 +66,6 @@ impl Times {
                 table.add_row([text.to_owned(), cell(ours), cell(theirs), ratio]);
             }
         }
-        println!("\nTwo nodes on one machine; leases of 15 s, renewed within 10 s, retried every 2 s.\n\n{table}\n");
+        println!("\nLeases of 15 s, renewed within 10 s, retried every 2 s.\n\n{table}\n");
     }
 }

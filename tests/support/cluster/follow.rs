@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::{List, api::core::v1::Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::pod_logs::{ContainerRun, PodEvent};
@@ -69,12 +69,16 @@ impl Following {
     /// What `kubectl logs --follow` prints, for every container in the namespaces that are added.
     pub(super) fn kubectl(kubectl: Command, log: Log) -> Self {
         Self::start(move |shared| {
-            let mut seen = BTreeSet::new();
+            let (mut seen, mut told) = (BTreeSet::new(), BTreeSet::new());
             while !shared.ended.load(Ordering::Relaxed) {
                 let namespaces = lock(&shared.namespaces).clone();
                 for namespace in namespaces {
                     if let Err(error) = follow_new(&kubectl, &namespace, &mut seen, shared, &log) {
-                        eprintln!("the logs in {namespace} are not read: {error:#}");
+                        let error = format!("the logs in {namespace} are not read: {error:#}");
+                        // Once, for it is tried again and again.
+                        if told.insert(error.clone()) {
+                            eprintln!("{error}");
+                        }
                     }
                 }
                 thread::sleep(ASK_EVERY);
@@ -202,8 +206,10 @@ fn follow_new(
 ) -> Result<()> {
     let output = again(kubectl).args(["--namespace", namespace, "get", "pods", "--output=json"]).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let pods: List<Pod> = serde_json::from_slice(&output.stdout)?;
-    for pod in pods.items {
+    // A list as kubectl makes it, which the type for the API's own does not take.
+    let mut list: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let pods: Vec<Pod> = serde_json::from_value(list["items"].take())?;
+    for pod in pods {
         let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.clone()).unwrap_or_default();
         for status in statuses {
             let state = status.state.unwrap_or_default();
