@@ -44,7 +44,7 @@ fn path(path: &Path) -> Result<&str> {
 }
 
 fn run(command: &str, args: &[&str]) -> Result<()> {
-    let status = Command::new(build::root().join(command))
+    let status = build::apart_from_this_cargo(&mut Command::new(build::root().join(command)))
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
