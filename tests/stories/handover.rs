@@ -9,7 +9,7 @@ use leasehold_tests::cluster::{now_micros, wait_for};
 use serde_json::Value;
 
 use crate::{
-    manifests::{Elector, free_lease, module, role},
+    manifests::{Elector, free_lease, module, role, role_for_all},
     replicas::{LEASE_DURATION_MICROS, Leader, Replicas, micros},
     story::Story,
     times::{What, Who},
@@ -17,6 +17,7 @@ use crate::{
 
 const DELETED_ROUNDS: usize = 5;
 const KILLED_ROUNDS: usize = 3;
+const PROVEN_ROUNDS: usize = 5;
 const RENEWED_EVERY_MS: u64 = 5_000;
 /// A Role that people have: it may not create a Lease.
 const WITHOUT_CREATE: [&str; 5] = ["get", "watch", "list", "update", "patch"];
@@ -149,4 +150,30 @@ pub(crate) fn killed_container(story: &Story<'_>) {
     ours.settled();
     let restarts: i32 = ours.pods().expect("pods").iter().map(leasehold_tests::cluster::namespace::restarts).sum();
     assert_eq!(restarts, i32::try_from(KILLED_ROUNDS).expect("few"));
+}
+
+/// With the right to follow Pods, a crash is no reason to wait: the kubelet says that the container has ended.
+pub(crate) fn proven_crash(story: &Story<'_>) {
+    let name = "leasehold";
+    story.namespace.apply(&[role_for_all("all", name), free_lease(name), module(name, "heartbeat")]);
+    story.judge(name);
+    let replicas = Replicas::deploy(story, Elector::leasehold(name), "all");
+    let mut proven = 0;
+    for _ in 0..PROVEN_ROUNDS {
+        let leader = replicas.settled();
+        between_two_renewals();
+        let killed = now_micros();
+        story.kill(&leader.pod);
+        let taken = replicas.wait_for_other(&leader.run, "leading", killed);
+        story.times.add(What::ProvenCrash, Who::Leasehold, first_line(&replicas, &leader, killed) - killed);
+        let told = story.look(|events| {
+            let about = |line: &Value| line["leader"] == leader.identity.as_str();
+            events
+                .iter()
+                .any(|event| event.run == taken.run && event.event.name() == "holder-ended" && about(&event.event.line))
+        });
+        proven += usize::from(told);
+    }
+    // A kubelet that takes longer than the lease has proven nothing that anybody still waited for.
+    assert!(proven > 0, "nobody has heard of the end of a leader that was killed");
 }

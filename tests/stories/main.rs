@@ -9,6 +9,7 @@ mod control_plane;
 mod handover;
 mod manifests;
 mod modules;
+mod overlays;
 mod partition;
 mod replicas;
 mod rights;
@@ -42,12 +43,17 @@ enum Below {
 const STORIES: &[Told] = &[
     ("handover::deleted_pod", "ft-demo", Below::Untouched, handover::deleted_pod),
     ("handover::killed_container", "story-killed", Below::Broken, handover::killed_container),
+    ("handover::proven_crash", "story-proven", Below::Broken, handover::proven_crash),
     ("partition::cut_off_node", "story-partition", Below::Broken, partition::cut_off_node),
+    ("partition::deleted_by_force", "story-force", Below::Broken, partition::deleted_by_force),
     ("control_plane::api_server_restarted", "story-api-server", Below::Broken, control_plane::api_server_restarted),
     ("control_plane::etcd_stopped", "story-etcd", Below::Broken, control_plane::etcd_stopped),
     ("modules::mounted_module_replaced", "story-module", Below::Untouched, modules::mounted_module_replaced),
     ("modules::watched_module_replaced", "story-watched", Below::Untouched, modules::watched_module_replaced),
     ("rollout::rolling_update", "story-rollout", Below::Untouched, rollout::rolling_update),
+    ("overlays::kind", "leasehold", Below::Untouched, overlays::kind),
+    ("overlays::configmap_api", "leasehold", Below::Untouched, overlays::configmap_api),
+    ("overlays::many_tasks", "leasehold", Below::Untouched, overlays::many_tasks),
     ("rights::role_without_patch", "story-role", Below::Untouched, rights::role_without_patch),
     ("rights::missing_rights", "story-rights", Below::Untouched, rights::missing_rights),
 ];

@@ -149,6 +149,7 @@ pub(crate) fn role_for_all(name: &str, config_map: &str) -> Value {
         &json!([
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ENOUGH},
             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
             {
                 "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [config_map],
                 "verbs": ["get", "list", "watch"],

@@ -1,9 +1,11 @@
 //! The leader's node is cut off: what runs there goes on, and hears of nothing.
 
+use kube::ResourceExt;
 use leasehold_tests::cluster::{namespace::node_of, now_micros, wait_for};
 
 use crate::{
     handover::{between_two_renewals, deploy_both},
+    manifests::{Elector, free_lease, module, role_for_all},
     replicas::{LEASE_DURATION_MICROS, Leader, Replicas, micros},
     story::Story,
     times::{What, Who},
@@ -41,6 +43,26 @@ pub(crate) fn cut_off_node(story: &Story<'_>) {
         assert_eq!(held.holder_identity.as_ref(), Some(&next.identity), "it moves when somebody comes back");
         assert_eq!(ours.lease().expect("the Lease").lease_transitions, held.lease_transitions);
     }
+}
+
+/// A Pod object that is deleted by force says nothing of its container, which runs on where nobody can reach it: not
+/// even with the right to follow Pods is its lease taken before it has run out.
+pub(crate) fn deleted_by_force(story: &Story<'_>) {
+    let name = "leasehold";
+    story.namespace.apply(&[role_for_all("all", name), free_lease(name), module(name, "heartbeat")]);
+    story.judge(name);
+    let replicas = Replicas::deploy(story, Elector::leasehold(name), "all");
+    let leader = replicas.settled();
+    let cut_at = now_micros();
+    let cut = story.cluster.cut_off(node_of(&leader.pod).expect("a node")).expect("cut off");
+    let pod = leader.pod.name_any();
+    let by_force = ["--namespace", story.namespace.name(), "delete", "pod", &pod, "--force", "--grace-period=0"];
+    story.cluster.kubectl(&by_force, "").unwrap_or_else(|error| panic!("{error:#}"));
+    stopped_before_the_next_started(&replicas, &leader, cut_at);
+    let told = story.look(|events| events.iter().any(|event| event.event.name() == "holder-ended"));
+    assert!(!told, "nothing was proven");
+    cut.join().expect("joined");
+    replicas.settled();
 }
 
 /// Judged on one clock, though nobody who runs could: the nodes share this machine's. Returns when the next one's

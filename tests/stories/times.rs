@@ -14,6 +14,8 @@ pub(crate) enum What {
     /// The part of it that the elector has a say in.
     Terminated,
     KilledContainer,
+    /// The same, where the Role allows to follow Pods.
+    ProvenCrash,
     Partition,
     MountedModule,
     WatchedModule,
@@ -49,6 +51,7 @@ impl Times {
             (What::DeletedPod, "leader's Pod deleted to the successor's first line"),
             (What::Terminated, "of that, from the leader's SIGTERM on"),
             (What::KilledContainer, "leader's container killed to the successor's first line"),
+            (What::ProvenCrash, "the same, where the Role allows to follow Pods"),
             (What::Partition, "leader's node cut off to the successor's first line"),
             (What::MountedModule, "mounted ConfigMap written to the new module's first line"),
             (What::WatchedModule, "ConfigMap watched through the API written to the same"),

@@ -93,7 +93,7 @@ pub fn of_tests(name: &str) -> PathBuf {
     // target/debug/deps/the_test-0123456789abcdef
     let test = std::env::current_exe().expect("the test's own path is known");
     let folder = test.ancestors().nth(2).expect("a test is two folders below its profile's").join("of-tests");
-    std::fs::create_dir_all(&folder).expect("the target folder can be written");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
     folder.join(name)
 }
 

@@ -1,6 +1,6 @@
 //! A small store that checks fencing tokens: all that a receiver of a task's writes has to do.
 
-use crate::host_process::Event;
+use crate::event_log::Event;
 
 /// What a task wants to have written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

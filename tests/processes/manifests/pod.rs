@@ -11,7 +11,8 @@ use std::{
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, Volume};
 use leasehold_tests::{
     build,
-    host_process::{Event, HostProcess, PATIENCE},
+    event_log::Event,
+    host_process::{HostProcess, PATIENCE},
 };
 use tempfile::TempDir;
 
