@@ -15,6 +15,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection"
@@ -43,9 +44,11 @@ func main() {
 	context.AfterFunc(ctx, func() { say("shutdown") })
 	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: os.Args[1]},
-			Client:     kubernetes.NewForConfigOrDie(config).CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: os.Args[2]},
+			LeaseMeta: metav1.ObjectMeta{Namespace: namespace, Name: os.Args[1]},
+			Client:    kubernetes.NewForConfigOrDie(config).CoordinationV1(),
+			// As controller-runtime makes it. With a name that outlives the process, a container that is
+			// started again goes on as the leader that it was, if it comes before the others.
+			LockConfig: resourcelock.ResourceLockConfig{Identity: os.Args[2] + "_" + string(uuid.NewUUID())},
 		},
 		LeaseDuration:   15 * time.Second,
 		RenewDeadline:   10 * time.Second,
