@@ -1,12 +1,18 @@
-//! A leader that crashes in a Pod: its lease is taken over early on proof, and on nothing less. The
-//! kubelet's part is played by the test, which writes the Pods' status.
+//! A leader whose Pod ends: it hands over when the Pod is deleted; and where it crashes, its lease is
+//! taken over early on proof, and on nothing less. The kubelet's part is played by the test.
+
+use std::process::Command;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use leasehold_tests::{build::guest, host_process::HostProcess};
+use leasehold_tests::{
+    build::{self, guest},
+    host_process::HostProcess,
+};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{LEASE, LEASE_DURATION, cluster::Cluster, micros};
@@ -23,7 +29,8 @@ impl Cluster {
     fn make_pod(&self, name: &str) {
         let pod = json!({
             "metadata": {"name": name},
-            "spec": {"serviceAccountName": "default", "containers": [{"name": "leasehold", "image": "leasehold:0.1.0"}]},
+            // On a node, so that it is not gone with the request to delete it; there is no such node.
+            "spec": {"serviceAccountName": "default", "nodeName": "nowhere", "containers": [{"name": "leasehold", "image": "leasehold:0.1.0"}]},
         });
         let pod: Pod = serde_json::from_value(pod).expect("a Pod");
         self.make_service_account();
@@ -119,4 +126,25 @@ fn a_later_boot_of_the_same_container_takes_over_from_the_earlier_one() {
     again.wait_for_event("holder-ended", 1);
     again.wait_for_event("guest-started", 1);
     assert_ne!(again.wait_for_event("leading", 1).line["identity"], identity);
+}
+
+#[test]
+fn a_leader_whose_pod_is_deleted_hands_over_before_the_kubelet_asks_and_then_waits_for_it() {
+    let cluster = Cluster::start();
+    cluster.make_pod("first");
+    let mut command = Command::new(build::leasehold());
+    command.env("KUBECONFIG", cluster.plane.kubeconfig()).env("POD_NAME", "first");
+    command.arg("run").arg(guest("parked")).args(["--lease", "task", "--log-format", "json"]).args(LONG);
+    let mut leader = HostProcess::spawn("first", command);
+    leader.wait_for_event("guest-started", 1);
+    let standby = cluster.host("second", "parked", &LONG);
+    standby.wait_for_event("new-leader", 1);
+
+    cluster.runtime.block_on(cluster.pods().delete("first", &DeleteParams::default())).expect("deleted");
+    leader.wait_for_event("pod-deleted", 1);
+    leader.wait_for_event("released", 1);
+    standby.wait_for_event("guest-started", 1);
+    assert!(leader.is_running(), "an ended container might be started again");
+    leader.signal(Signal::TERM);
+    assert_eq!(leader.wait().code(), Some(0));
 }

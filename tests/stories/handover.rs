@@ -177,3 +177,18 @@ pub(crate) fn proven_crash(story: &Story<'_>) {
     // A kubelet that takes longer than the lease has proven nothing that anybody still waited for.
     assert!(proven > 0, "nobody has heard of the end of a leader that was killed");
 }
+
+/// With that right, a deleted Pod's host does not wait for its kubelet either.
+pub(crate) fn followed_deletion(story: &Story<'_>) {
+    let name = "leasehold";
+    story.namespace.apply(&[role_for_all("all", name), free_lease(name), module(name, "heartbeat")]);
+    story.judge(name);
+    let replicas = Replicas::deploy(story, Elector::leasehold(name), "all");
+    for _ in 0..DELETED_ROUNDS {
+        let leader = replicas.settled();
+        let deleted = delete(story, &leader);
+        story.times.add(What::FollowedDeletion, Who::Leasehold, first_line(&replicas, &leader, deleted) - deleted);
+        replicas.wait_for_same(&leader.run, "pod-deleted", deleted);
+        replicas.wait_for_same(&leader.run, "shutdown", deleted);
+    }
+}

@@ -42,6 +42,7 @@ enum Below {
 
 const STORIES: &[Told] = &[
     ("handover::deleted_pod", "ft-demo", Below::Untouched, handover::deleted_pod),
+    ("handover::followed_deletion", "story-deleted", Below::Untouched, handover::followed_deletion),
     ("handover::killed_container", "story-killed", Below::Broken, handover::killed_container),
     ("handover::proven_crash", "story-proven", Below::Broken, handover::proven_crash),
     ("partition::cut_off_node", "story-partition", Below::Broken, partition::cut_off_node),

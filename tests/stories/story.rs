@@ -12,6 +12,7 @@ use leasehold_tests::cluster::{
     containers::Kill,
     invariants,
     namespace::{Namespace, Namespaced},
+    now_micros,
     pod_logs::PodEvent,
 };
 
@@ -27,13 +28,16 @@ pub(crate) struct Story<'a> {
     pub(crate) times: &'a Times,
     /// The names of Leasehold's Leases, for the judgement at the end.
     leases: RefCell<Vec<&'static str>>,
+    /// A story before may have had a namespace of the same name.
+    begun: i64,
     kills: RefCell<Vec<Kill>>,
 }
 
 impl<'a> Story<'a> {
     pub(crate) fn begin(cluster: &'a Cluster, namespace: &str, times: &'a Times) -> Self {
         let namespace = Namespace::make(cluster, namespace);
-        Self { cluster, namespace, times, leases: RefCell::default(), kills: RefCell::default() }
+        let begun = now_micros();
+        Self { cluster, namespace, times, leases: RefCell::default(), begun, kills: RefCell::default() }
     }
 
     /// Under this Lease there is one guest at a time.
@@ -71,7 +75,9 @@ impl<'a> Story<'a> {
     }
 
     fn of_this<'e>(&self, events: &'e [PodEvent]) -> impl Iterator<Item = &'e PodEvent> {
-        events.iter().filter(|event| event.run.namespace == self.namespace.name())
+        let of_this =
+            |event: &&PodEvent| event.run.namespace == self.namespace.name() && event.event.at_micros >= self.begun;
+        events.iter().filter(of_this)
     }
 
     /// What holds in every story: never two guests, and tokens that only grow.

@@ -13,6 +13,8 @@ pub(crate) enum What {
     DeletedPod,
     /// The part of it that the elector has a say in.
     Terminated,
+    /// The deletion, where the Role allows to follow Pods.
+    FollowedDeletion,
     KilledContainer,
     /// The same, where the Role allows to follow Pods.
     ProvenCrash,
@@ -50,8 +52,9 @@ impl Times {
         for (what, text) in [
             (What::DeletedPod, "leader's Pod deleted to the successor's first line"),
             (What::Terminated, "of that, from the leader's SIGTERM on"),
+            (What::FollowedDeletion, "from the deletion on, where the Role allows to follow Pods"),
             (What::KilledContainer, "leader's container killed to the successor's first line"),
-            (What::ProvenCrash, "the same, where the Role allows to follow Pods"),
+            (What::ProvenCrash, "from the kill on, where the Role allows to follow Pods"),
             (What::Partition, "leader's node cut off to the successor's first line"),
             (What::MountedModule, "mounted ConfigMap written to the new module's first line"),
             (What::WatchedModule, "ConfigMap watched through the API written to the same"),

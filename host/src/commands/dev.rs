@@ -46,7 +46,13 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
             memory: GuestConfig::MEMORY_DEFAULT,
         },
     };
-    let config =
-        Config { store: StoreChoice::Folder(leases), identity: None, log_format, admin: None, tasks: vec![spec] };
+    let config = Config {
+        store: StoreChoice::Folder(leases),
+        identity: None,
+        pod: None,
+        log_format,
+        admin: None,
+        tasks: vec![spec],
+    };
     host(config, async |_, _| Ok(ModuleSource::Package(package.clone())))
 }

@@ -1,20 +1,17 @@
-//! The host process: its two runtimes, its tasks, its signals.
+//! The host process: its two runtimes, and how its tasks begin.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytesize::ByteSize;
 use futures_util::{
-    StreamExt,
+    FutureExt, StreamExt,
     stream::{self, BoxStream},
 };
 use leasehold_core::{election::ElectionConfig, ports::LeaseStore};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
+use super::running::{Running, Signals};
 use crate::{
     admin::{self, Shown},
     clock,
@@ -23,7 +20,7 @@ use crate::{
     kubernetes::{
         cluster::{Cluster, first_contact},
         events::EventWriter,
-        holder,
+        holder, own_pod,
     },
     lease::{access, file::FileStore, kubernetes::KubernetesStore},
     log::Subject,
@@ -35,9 +32,6 @@ use crate::{
     },
     termination,
 };
-
-/// How long the last Events may take when everything else has ended.
-const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// A task whose first module is ready.
 struct Prepared {
@@ -69,7 +63,7 @@ pub(super) fn host(
     config: Config,
     open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
 ) -> anyhow::Result<()> {
-    let Config { store, identity, log_format: _, admin, tasks } = config;
+    let Config { store, identity, pod, log_format: _, admin, tasks } = config;
     clock::tell_limits();
     let threads = guest_threads()?;
     let guests = Arc::new(GuestRuntime::new(threads.handle().clone())?);
@@ -99,7 +93,7 @@ pub(super) fn host(
         }
         let started = async {
             let tasks = host.prepare_all(tasks, open).await?;
-            host.start_all(&store, tasks).await
+            host.start_all(&store, pod.as_deref(), tasks).await
         };
         let running = tokio::select! {
             running = started => running?,
@@ -172,8 +166,13 @@ impl Host {
     }
 
     /// Starts the tasks' loops.
-    async fn start_all(&self, store: &StoreChoice, tasks: Vec<Prepared>) -> anyhow::Result<Running> {
-        let mut running = Running::default();
+    async fn start_all(&self, store: &StoreChoice, pod: Option<&str>, tasks: Vec<Prepared>) -> anyhow::Result<Running> {
+        let mut running = Running {
+            tasks: JoinSet::new(),
+            modules: JoinSet::new(),
+            events: JoinSet::new(),
+            pod_deleted: std::future::pending().boxed(),
+        };
         match store {
             StoreChoice::Folder(folder) => {
                 for task in tasks {
@@ -200,6 +199,9 @@ impl Host {
                     let (holder, holders) = watch::channel(None);
                     let ended = first_contact(holder::ended(client, &namespace, &subject, holders)).await?;
                     checked.push((task, store, namespace, subject, OnCluster { events, holder, ended }));
+                }
+                if let Some(pod) = pod {
+                    running.pod_deleted = first_contact(own_pod::deletion(client, pod)).await?;
                 }
                 // None competes until all may.
                 for (task, store, namespace, subject, cluster) in checked {
@@ -274,68 +276,6 @@ impl Host {
 fn open_folder(folder: &Path, namespace: &str, lease: &str) -> anyhow::Result<FileStore> {
     FileStore::open(folder, namespace, lease)
         .with_context(|| format!("cannot keep leases in {}: give a folder that can be written", folder.display()))
-}
-
-/// What has been started.
-#[derive(Default)]
-struct Running {
-    /// A loop a task.
-    tasks: JoinSet<()>,
-    /// Those that keep the tasks' modules ready.
-    modules: JoinSet<()>,
-    /// Those that write Events.
-    events: JoinSet<()>,
-}
-
-impl Running {
-    async fn until_ended(mut self, mut signals: Signals, shutdown: &watch::Sender<bool>) -> anyhow::Result<()> {
-        loop {
-            tokio::select! {
-                ended = self.tasks.join_next() => match ended {
-                    None => break,
-                    Some(Ok(())) if *shutdown.borrow() => {}
-                    Some(Ok(())) => bail!("a task's loop ended by itself, which is a defect"),
-                    // Better to end, and be started again, than to look alive without electing.
-                    Some(Err(panicked)) => bail!("a task's loop failed, which is a defect: {panicked}"),
-                },
-                name = signals.next() => {
-                    if shutdown.send_replace(true) {
-                        bail!("{name} came a second time: ended without waiting for the component; the lease runs out");
-                    }
-                    tracing::info!(event = "shutdown", signal = name, "ending: the component first, then the lease");
-                }
-            }
-        }
-        // With them goes the last one who could tell the writers of anything.
-        self.modules.shutdown().await;
-        if tokio::time::timeout(LAST_EVENTS, self.events.join_all()).await.is_err() {
-            tracing::warn!(
-                event = "event-dropped",
-                "the last Kubernetes Events were not written within {LAST_EVENTS:?}"
-            );
-        }
-        Ok(())
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
 }
 
 fn host_name() -> String {

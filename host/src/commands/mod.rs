@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod host;
 mod run;
+mod running;
 mod source;
 mod step_down;
 mod wit;

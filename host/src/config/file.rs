@@ -133,7 +133,8 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
     }
     let identity = file.identity.or_else(|| environment.pod_name.clone());
     let admin = file.admin.map(|admin| admin.0);
-    Ok(Config { store: file.lease_store.0, identity, log_format, admin, tasks })
+    let pod = environment.pod_name.clone();
+    Ok(Config { store: file.lease_store.0, identity, pod, log_format, admin, tasks })
 }
 
 /// The parser's words, without its terms, and with the line they are about.

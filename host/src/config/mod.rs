@@ -24,6 +24,8 @@ pub struct Config {
     pub store: StoreChoice,
     /// Before the nonce in the identity; `None` takes the host's name.
     pub identity: Option<String>,
+    /// The Pod that this host runs in, if it is told of one (`POD_NAME`).
+    pub pod: Option<String>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Where health and metrics are served, if anywhere.
@@ -182,6 +184,7 @@ impl Config {
                 memory,
             },
         };
-        Ok(Self { store: lease_store, identity, log_format, admin, tasks: vec![task] })
+        let pod = environment.pod_name.clone();
+        Ok(Self { store: lease_store, identity, pod, log_format, admin, tasks: vec![task] })
     }
 }

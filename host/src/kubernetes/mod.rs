@@ -8,6 +8,7 @@ pub mod access;
 pub mod cluster;
 pub mod events;
 pub mod holder;
+pub mod own_pod;
 pub mod watch;
 
 /// The server's own words; else the ends of the chain of causes, whose beginnings are layers of

@@ -1,0 +1,100 @@
+//! What the host process has started, until it has ended: signals, and the end of all.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// How long the last Events may take when everything else has ended.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+
+/// How long after its Pod was deleted a host that has nothing more to do waits for the kubelet's SIGTERM.
+const KUBELET_LATE_MAX: Duration = Duration::from_secs(60);
+
+/// What has been started.
+pub(super) struct Running {
+    /// A loop a task.
+    pub(super) tasks: JoinSet<()>,
+    /// Those that keep the tasks' modules ready.
+    pub(super) modules: JoinSet<()>,
+    /// Those that write Events.
+    pub(super) events: JoinSet<()>,
+    /// Comes when this host's own Pod is to end.
+    pub(super) pod_deleted: BoxFuture<'static, ()>,
+}
+
+impl Running {
+    /// Until the host was asked to end, and all that was started has ended.
+    ///
+    /// # Errors
+    /// A defect; or it was asked twice.
+    pub(super) async fn until_ended(
+        mut self,
+        mut signals: Signals,
+        shutdown: &watch::Sender<bool>,
+    ) -> anyhow::Result<()> {
+        let mut pod_deleted = self.pod_deleted.fuse();
+        // The kubelet's own word for what was heard of already.
+        let mut signal_to_come = false;
+        loop {
+            tokio::select! {
+                ended = self.tasks.join_next() => match ended {
+                    None => break,
+                    Some(Ok(())) if *shutdown.borrow() => {}
+                    Some(Ok(())) => bail!("a task's loop ended by itself, which is a defect"),
+                    // Better to end, and be started again, than to look alive without electing.
+                    Some(Err(panicked)) => bail!("a task's loop failed, which is a defect: {panicked}"),
+                },
+                name = signals.next() => {
+                    if shutdown.send_replace(true) && !std::mem::take(&mut signal_to_come) {
+                        bail!("{name} came a second time: ended without waiting for the component; the lease runs out");
+                    }
+                    tracing::info!(event = "shutdown", signal = name, "ending: the component first, then the lease");
+                }
+                () = &mut pod_deleted => {
+                    signal_to_come = !shutdown.send_replace(true);
+                    tracing::info!(event = "pod-deleted", "this Pod is deleted: ending, before the kubelet asks for it");
+                }
+            }
+        }
+        // With them goes the last one who could tell the writers of anything.
+        self.modules.shutdown().await;
+        if tokio::time::timeout(LAST_EVENTS, self.events.join_all()).await.is_err() {
+            tracing::warn!(
+                event = "event-dropped",
+                "the last Kubernetes Events were not written within {LAST_EVENTS:?}"
+            );
+        }
+        // A kubelet that has yet to hear of the deletion would start an ended container again.
+        if signal_to_come && tokio::time::timeout(KUBELET_LATE_MAX, signals.next()).await.is_err() {
+            let waited = KUBELET_LATE_MAX;
+            tracing::warn!(event = "no-signal", "the kubelet has sent no signal for {waited:?}: ending without it");
+        }
+        Ok(())
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub(super) struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
