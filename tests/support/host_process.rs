@@ -76,6 +76,21 @@ impl HostProcess {
         self.log.look(<[Event]>::to_vec)
     }
 
+    /// All that it has logged. To be asked after its end: waits until the last line is read.
+    ///
+    /// # Panics
+    /// Somebody keeps its stdout open.
+    pub fn all_events(&self) -> Vec<Event> {
+        let mut lines = self.log.inner.lock().expect("no reader panics");
+        let begun = Instant::now();
+        while !lines.ended {
+            let left = PATIENCE.saturating_sub(begun.elapsed());
+            assert!(!left.is_zero(), "{}: its stdout is still open", self.name);
+            lines = self.log.more.wait_timeout(lines, left).expect("no reader panics").0;
+        }
+        lines.events.clone()
+    }
+
     /// What it has logged so far under this event's name.
     pub fn events_named(&self, name: &str) -> Vec<Event> {
         self.events().into_iter().filter(|event| event.name() == name).collect()

@@ -45,6 +45,7 @@ def main():
         sys.exit("usage: elector.py LEASE IDENTITY (and KUBECONFIG and the durations in the environment)")
     signal.signal(signal.SIGTERM, terminated)
     config.load_kube_config(os.environ["KUBECONFIG"])
+    say("candidate")
     try:
         leaderelection.LeaderElection(
             electionconfig.Config(

@@ -48,6 +48,7 @@ public final class Elector {
                   }
                   elector.close();
                 }));
+    say("candidate");
     election.start();
     election.join();
     System.exit(0);
