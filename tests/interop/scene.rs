@@ -3,7 +3,6 @@
 use std::{
     path::PathBuf,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -79,6 +78,8 @@ pub(crate) struct Player {
     name: String,
     process: HostProcess,
     pauses: Vec<(Micros, Micros)>,
+    /// Since when it is stopped by SIGSTOP.
+    stopped: Option<Micros>,
 }
 
 impl Scene {
@@ -86,12 +87,13 @@ impl Scene {
         self.begun += 1;
         let name = format!("{}-{kind}-{}", self.lease, self.begun);
         let process = peers::spawn(kind, &name, &self.lease, &self.kubeconfig, self.durations, naive);
-        Player { kind, name, process, pauses: Vec::new() }
+        Player { kind, name, process, pauses: Vec::new(), stopped: None }
     }
 
     /// Terminates it, or kills it, and waits until it is gone.
     pub(crate) fn end(&mut self, mut player: Player, gracefully: bool) {
         if gracefully {
+            player.go_on();
             // Where it has ended by itself, that is no less an end.
             if player.process.is_running() {
                 player.process.signal(Signal::TERM);
@@ -101,7 +103,8 @@ impl Scene {
             player.process.kill();
         }
         let ended = now();
-        let Player { kind, name, process, pauses } = player;
+        let Player { kind, name, process, mut pauses, stopped } = player;
+        pauses.extend(stopped.map(|stopped| (stopped, ended)));
         self.past.push(Life { kind, name, events: process.all_events(), ended, pauses });
     }
 
@@ -132,17 +135,20 @@ impl Player {
         self.process.wait_for_event("candidate", 1);
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.process.is_running()
+    /// SIGSTOP: from now on nothing of it runs.
+    pub(crate) fn stop(&mut self) {
+        if self.process.is_running() {
+            self.stopped.get_or_insert_with(now);
+            self.process.signal(Signal::STOP);
+        }
     }
 
-    /// SIGSTOP for so long, then SIGCONT.
-    pub(crate) fn pause(&mut self, time: Duration) {
-        let stopped = now();
-        self.process.signal(Signal::STOP);
-        std::thread::sleep(time);
-        self.pauses.push((stopped, now()));
-        self.process.signal(Signal::CONT);
+    /// SIGCONT, where it is stopped.
+    pub(crate) fn go_on(&mut self) {
+        if let Some(stopped) = self.stopped.take() {
+            self.pauses.push((stopped, now()));
+            self.process.signal(Signal::CONT);
+        }
     }
 }
 
