@@ -99,6 +99,7 @@ impl World {
     /// What one process believes has changed: no other may be inside its term.
     pub(crate) fn check_bounds(&mut self, process: ProcessId) {
         let now = self.now;
+        let script = self.script_works();
         let target = &self.processes[process];
         let clock = &self.machines[target.machine].clock;
         let invariants = &mut self.invariants;
@@ -111,6 +112,15 @@ impl World {
         let bound = Bound { process, token: term.token, ends: clock.when(valid_until) };
         if bound.ends <= now {
             return;
+        }
+        if let Some(work) = script
+            && !invariants.excused(bound.token, work.version.0)
+        {
+            let who = &target.identity;
+            invariants.violated(|| {
+                let more_ms = (work.ends.min(bound.ends) - now) / 1_000_000;
+                format!("two leaders at once: {who} (token {}) and a script, for up to {more_ms} ms more", bound.token)
+            });
         }
         for index in 0..invariants.bounds.len() {
             let other = invariants.bounds[index];

@@ -16,6 +16,7 @@ mod network;
 mod operator;
 mod plan;
 mod processes;
+mod script;
 mod store;
 mod tally;
 mod trace;

@@ -94,6 +94,8 @@ pub(crate) struct Plan {
     pub(crate) rate_ppm_max: i64,
     /// The others get proof when a process has ended.
     pub(crate) kubelet_tells: bool,
+    /// Somebody's script competes as well.
+    pub(crate) script: bool,
     pub(crate) net: Net,
     /// Of these, one comes after the other.
     pub(crate) faults: Vec<Fault>,
@@ -123,6 +125,7 @@ impl Plan {
             task,
             rate_ppm_max: if defect == Some(Defect::ClocksFarApart) { 50_000 } else { 4_000 },
             kubelet_tells: rng.bool(),
+            script: rng.u8(..3) == 0,
             net: Net::random(rng),
             faults,
             fault_every_max: rng.u64(2 * SECOND..60 * SECOND),

@@ -30,6 +30,8 @@ seen! {
     EndProven,
     // What the operator did.
     StepDownAsked, StepDownRaced,
+    // What the script did.
+    ScriptLed, ScriptCleared, ScriptLeft,
     // Two leaders that only an edit by hand explains.
     ExcusedByEdit,
 }

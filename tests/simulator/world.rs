@@ -19,6 +19,7 @@ use crate::{
     network::Watch,
     operator::OperatorWrite,
     plan::{Defect, Net, Plan},
+    script::Work,
     store::Store,
     tally::{Seen, Tally},
     trace::Trace,
@@ -55,6 +56,7 @@ pub(crate) enum Event {
     GateCloses(ProcessId, u64),
     /// What the operator writes reaches the store.
     OperatorWrites(OperatorWrite),
+    ScriptLooks,
     Fault,
     Heal(Heal),
     Calm,
@@ -106,6 +108,8 @@ pub(crate) struct World {
     pub(crate) store_down: bool,
     pub(crate) calm: bool,
     pub(crate) module: u64,
+    /// What the script does, if anything.
+    pub(crate) script: Option<Work>,
     pub(crate) machines: Vec<Machine>,
     pub(crate) processes: Vec<Process>,
     pub(crate) invariants: Invariants,
@@ -161,6 +165,7 @@ impl World {
             store_down: false,
             calm: false,
             module: 1,
+            script: None,
             machines,
             processes: Vec::new(),
             invariants: Invariants::default(),
@@ -172,6 +177,9 @@ impl World {
             world.begin_process(machine);
         }
         world.after(world.plan.fault_every_max, Event::Fault);
+        if world.plan.script {
+            world.after(0, Event::ScriptLooks);
+        }
         world.after(world.plan.rough, Event::Calm);
         world
     }
@@ -264,6 +272,7 @@ impl World {
             Event::GuestGone(process, run, outcome) => self.guest_gone(process, run, outcome),
             Event::GateCloses(process, publication) => self.gate_closes(process, publication),
             Event::OperatorWrites(write) => self.operator_writes(write),
+            Event::ScriptLooks => self.script_looks(),
             Event::Fault => self.fault(),
             Event::Heal(heal) => self.heal(heal),
             Event::Calm => self.calm_down(),
