@@ -20,7 +20,8 @@ impl fmt::Display for Version {
 /// The part of a Lease that electors read and write.
 ///
 /// Two records that differ in nothing but `step_down`, seen one after the other, mean that the holder
-/// did not renew in between: every renewal changes `renewed`.
+/// did not renew in between, if it renews at all: every renewal changes `renewed`. What scripts
+/// write may say the same each time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseRecord {
     /// `spec.holderIdentity`. `None` is free, and so is `""` in the API: stores make `None` of it.
@@ -44,7 +45,7 @@ pub struct LeaseRecord {
 }
 
 impl LeaseRecord {
-    /// Nobody has acquired, renewed or released between the two.
+    /// Of electors that renew, none has acquired, renewed or released between the two.
     pub fn is_as_old_as(&self, other: &Self) -> bool {
         let without_request = |record: &Self| Self { step_down: None, ..record.clone() };
         without_request(self) == without_request(other)

@@ -21,6 +21,8 @@ pub(super) struct Known {
     unchanged_since: BootTime,
     /// For how long from then on somebody else may lead.
     believed_for: Duration,
+    /// The holder was seen to renew in this term of its: it stamps what it writes.
+    renews: bool,
 }
 
 impl Known {
@@ -33,10 +35,17 @@ impl Known {
         may_lead: impl Fn(&str) -> bool,
         timing: &Timing,
     ) -> Self {
+        let renews = before.is_some_and(|before| before.holder_renews(&seen));
         let unchanged_since = match before {
             Some(before) => match (before.observation.record(), seen.record()) {
-                // Somebody who asks the holder to step down does not thereby renew for it.
-                (Some(one), Some(other)) if one.is_as_old_as(other) => before.unchanged_since,
+                // Somebody who asks the holder to step down does not thereby renew for it. But scripts
+                // stamp nothing: what says the same in a later version may have been given up and
+                // taken again in between.
+                (Some(one), Some(other))
+                    if one.is_as_old_as(other) && (renews || before.observation.version() == seen.version()) =>
+                {
+                    before.unchanged_since
+                }
                 (None, None) => before.unchanged_since,
                 _ => now,
             },
@@ -53,7 +62,15 @@ impl Known {
             None => before.map_or(Duration::ZERO, |before| before.believed_for),
         };
         let newest = seen.version().or(before.and_then(|before| before.newest));
-        Self { observation: seen, newest, learned_after: last_request, unchanged_since, believed_for }
+        Self { observation: seen, newest, learned_after: last_request, unchanged_since, believed_for, renews }
+    }
+
+    /// Whether the holder was seen to renew: in `seen`, which comes after this, or before.
+    fn holder_renews(&self, seen: &Observation) -> bool {
+        let (Some(before), Some(seen)) = (self.observation.record(), seen.record()) else { return false };
+        // Who acquires again writes another time here; a script leaves it as somebody else wrote it.
+        let same_term = seen.holder.is_some() && seen.holder == before.holder && seen.acquired == before.acquired;
+        same_term && (self.renews || (seen.renewed.is_some() && seen.renewed != before.renewed))
     }
 
     /// Its holder does not lead any more.

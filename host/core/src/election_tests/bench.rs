@@ -128,7 +128,8 @@ impl Bench {
     /// A bench whose watch works and that has seen `other` hold version 9 at 0 ms.
     pub(super) fn standing_by() -> Self {
         let mut bench = Self::new();
-        bench.watch(0, held_by("other", 9));
+        // It is seen to renew.
+        bench.watch(0, held_by("other", 8)).watch(0, held_by("other", 9));
         bench.told();
         bench
     }

@@ -102,9 +102,9 @@ fn a_request_to_a_dead_holder_is_no_renewal() {
     assert_eq!(bench.takes(), Some(Some(10)));
 
     // Nor is it one that it is taken back.
-    let mut bench = Bench::new();
-    bench.watch(0, asking("other", present(9, dead.clone()))).watch(10_000, present(10, dead)).run_until(15_000);
-    assert_eq!(bench.takes(), Some(Some(10)));
+    let mut bench = Bench::standing_by();
+    bench.watch(0, asking("other", present(10, dead.clone()))).watch(10_000, present(11, dead)).run_until(15_000);
+    assert_eq!(bench.takes(), Some(Some(11)));
 }
 
 #[test]

@@ -89,6 +89,22 @@ fn a_new_version_that_says_the_same_does_not_restart_the_wait() {
     assert_eq!(bench.takes(), Some(Some(10)), "and the new version is the one to write over");
 }
 
+/// Scripts do not write when they wrote. What is known of the Lease then skips what was in between:
+/// given up, and taken again.
+#[test]
+fn a_new_version_that_says_the_same_restarts_the_wait_where_the_holder_was_never_seen_to_renew() {
+    let bare = LeaseRecord { holder: Some("script".into()), ..LeaseRecord::default() };
+    let stale = record(Some("script"), 1);
+    for script in [bare, stale] {
+        let mut bench = Bench::new();
+        bench.watch(0, present(8, record(Some("other"), 8))).watch(0, present(9, script.clone()));
+        bench.watch(14_000, present(12, script.clone())).run_until(28_999);
+        assert!(bench.idle(), "{script:?}");
+        bench.run_until(29_000);
+        assert_eq!(bench.takes(), Some(Some(12)));
+    }
+}
+
 #[test]
 fn a_huge_foreign_duration_is_believed_for_five_minutes() {
     let mut bench = Bench::new();
