@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use leasehold_tests::host_process::PATIENCE;
+
 use crate::{
     peers::{Durations, Kind, Naive},
     scene::{Cluster, Player, Scene},
@@ -61,6 +63,10 @@ impl Chaos {
             Some(leader) if self.rng.u8(..4) == 0 => leader,
             _ => self.rng.usize(..PLAYERS.len()),
         };
+        if self.rng.u8(..10) == 0 {
+            self.one_has_its_turn(chosen);
+            return;
+        }
         let kind = PLAYERS[chosen];
         let Some(mut player) = self.players[chosen].take() else {
             // The watch makes ours the first to take what is free: often enough there is none.
@@ -84,13 +90,27 @@ impl Chaos {
         }
     }
 
+    /// All others go, and nobody comes until this one leads: who asks only now and then is seldom the
+    /// first otherwise.
+    fn one_has_its_turn(&mut self, chosen: usize) {
+        self.end_all();
+        let player = self.begin(PLAYERS[chosen]);
+        let begun = Instant::now();
+        // What is on the Lease may change yet: a write may have been under way when its sender was killed.
+        while !player.has_led() && self.scene.can_be_taken_by(player.kind) {
+            assert!(begun.elapsed() < PATIENCE, "{} is alone and does not come to lead", player.kind);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.players[chosen] = Some(player);
+    }
+
     fn begin(&mut self, kind: Kind) -> Player {
         let naive = Naive { bare: self.rng.bool(), clears: self.rng.bool() };
         self.scene.begin(kind, naive)
     }
 
     fn end_all(&mut self) {
-        for player in std::mem::take(&mut self.players).into_iter().flatten() {
+        for player in self.players.iter_mut().filter_map(Option::take).collect::<Vec<_>>() {
             let gracefully = self.rng.bool();
             self.scene.end(player, gracefully);
         }

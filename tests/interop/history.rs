@@ -19,6 +19,7 @@ pub(crate) struct Version {
     /// `None` is free.
     pub(crate) holder: Option<String>,
     pub(crate) duration: Option<Duration>,
+    pub(crate) transitions: Option<i32>,
     /// As the writer stamped them, before it sent its write.
     pub(crate) acquired: Option<i64>,
     pub(crate) renewed: Option<i64>,
@@ -35,6 +36,7 @@ impl Version {
                 .and_then(|seconds| u64::try_from(seconds).ok())
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
+            transitions: spec.lease_transitions,
             acquired: spec.acquire_time.map(|time| time.0.as_microsecond()),
             renewed: spec.renew_time.map(|time| time.0.as_microsecond()),
         }

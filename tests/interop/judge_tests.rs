@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_tests::host_process::Event;
+use leasehold_tests::event_log::Event;
 use serde_json::json;
 
 use crate::{
@@ -34,6 +34,7 @@ fn version(number: u64, holder: &str, at: Micros) -> Version {
         number,
         holder: Some(holder.to_owned()).filter(|holder| !holder.is_empty()),
         duration: Some(LEASE),
+        transitions: Some(0),
         acquired: Some(at),
         renewed: Some(at),
     }

@@ -1,6 +1,6 @@
 //! What a process has said of itself, from its start to its end.
 
-use leasehold_tests::host_process::Event;
+use leasehold_tests::event_log::Event;
 
 use crate::peers::Kind;
 

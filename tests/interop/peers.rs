@@ -14,7 +14,7 @@ use leasehold_tests::{
 };
 
 /// What `tests/peers/build` builds.
-const BUILT: [&str; 3] = ["client-go", "java", "python"];
+const BUILT: [&str; 2] = ["java", "python"];
 
 /// Who made the elector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,7 +95,7 @@ pub(crate) fn spawn(
             ];
             return HostProcess::run_in_cluster(name, &guest("heartbeat"), kubeconfig, args.as_flattened());
         }
-        Kind::ClientGo => Command::new(built("client-go").join("client-go")),
+        Kind::ClientGo => Command::new(build::client_go()),
         Kind::Java => {
             let folder = built("java");
             let mut java = Command::new("java");
@@ -130,6 +130,7 @@ pub(crate) fn spawn(
 pub(crate) fn build_all() {
     build::leasehold();
     build::kubectl();
+    build::client_go();
     guest("heartbeat");
     for name in BUILT {
         built(name);

@@ -7,11 +7,7 @@ use std::{
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::PostParams};
-use leasehold_tests::{
-    build,
-    control_plane::ControlPlane,
-    host_process::{Event, HostProcess},
-};
+use leasehold_tests::{build, control_plane::ControlPlane, event_log::Event, host_process::HostProcess};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -113,6 +109,17 @@ impl Scene {
         self.history.holder().is_some_and(|holder| is_of(&holder, &player.name))
     }
 
+    /// Whether one of this kind, alone, comes to lead sooner or later.
+    pub(crate) fn can_be_taken_by(&self, kind: Kind) -> bool {
+        let versions = self.history.versions();
+        let Some(now) = versions.last() else { return false };
+        match kind {
+            Kind::Leasehold | Kind::ClientGo | Kind::Python => true,
+            Kind::Java => now.duration.is_some() && now.transitions.is_some(),
+            Kind::Naive => now.holder.is_none(),
+        }
+    }
+
     /// After the end of all.
     pub(crate) fn verdict(&self) -> Verdict {
         judge(&self.past, &self.history.versions(), self.durations.lease())
@@ -128,6 +135,11 @@ impl Player {
     /// Waits until it leads, by its own word, for the first time.
     pub(crate) fn wait_until_it_leads(&self) -> Event {
         self.process.wait_for_event(self.kind.begins(), 1)
+    }
+
+    /// Whether it led at any time, by its own word.
+    pub(crate) fn has_led(&self) -> bool {
+        !self.process.events_named(self.kind.begins()).is_empty()
     }
 
     /// Waits until it takes part.

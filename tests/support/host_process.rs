@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     build,
-    event_log::{Event, EventLog},
+    event_log::{Event, EventLog, NotLogged},
 };
 
 /// How long to wait for what must happen, on a busy machine.
@@ -81,14 +81,9 @@ impl HostProcess {
     /// # Panics
     /// Somebody keeps its stdout open.
     pub fn all_events(&self) -> Vec<Event> {
-        let mut lines = self.log.inner.lock().expect("no reader panics");
-        let begun = Instant::now();
-        while !lines.ended {
-            let left = PATIENCE.saturating_sub(begun.elapsed());
-            assert!(!left.is_zero(), "{}: its stdout is still open", self.name);
-            lines = self.log.more.wait_timeout(lines, left).expect("no reader panics").0;
-        }
-        lines.events.clone()
+        let never = self.log.wait_until(PATIENCE, |_| None::<()>);
+        assert_eq!(never, Err(NotLogged::Ended), "{}: its stdout is still open", self.name);
+        self.events()
     }
 
     /// What it has logged so far under this event's name.

@@ -239,3 +239,25 @@ fn micro_time(time: WallTime) -> Value {
         Err(_) => json!(MICROS.timestamp_to_string(&Timestamp::MAX)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The API server drops some of these where their feature is off, so that it cannot be asked.
+    #[test]
+    fn fields_of_the_spec_that_this_version_does_not_know_are_kept() {
+        let mut object = DynamicObject::new("name", &ApiResource::erase::<Lease>(&()));
+        object.data = json!({"spec": {
+            "holderIdentity": "other",
+            "strategy": "OldestEmulationVersion",
+            "preferredHolder": "somebody",
+            "ofTheFuture": {"a": [1]},
+        }});
+        write_into(&mut object, &LeaseRecord { holder: Some("us".into()), ..LeaseRecord::default() });
+        let spec = &object.data["spec"];
+        assert_eq!(spec["holderIdentity"], "us");
+        let kept = json!([spec["strategy"], spec["preferredHolder"], spec["ofTheFuture"]]);
+        assert_eq!(kept, json!(["OldestEmulationVersion", "somebody", {"a": [1]}]));
+    }
+}
