@@ -105,7 +105,8 @@ impl Chaos {
     }
 
     fn begin(&mut self, kind: Kind) -> Player {
-        let naive = Naive { bare: self.rng.bool(), clears: self.rng.bool() };
+        // The Java client takes nothing after a bare one, until another one has led.
+        let naive = Naive { bare: self.rng.u8(..4) == 0, clears: self.rng.bool() };
         self.scene.begin(kind, naive)
     }
 
