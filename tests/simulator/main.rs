@@ -46,8 +46,8 @@ fn run(seed: u64, defect: Option<Defect>, trace: Trace) -> (Result<(), String>, 
 fn report(seed: u64, violation: &str) -> String {
     let (_, world) = run(seed, None, Trace::last_lines(TRACE_LINES));
     format!(
-        "seed {seed}: {violation}\n{}replay with\n  LEASEHOLD_SIM_SEED={seed} cargo test -p leasehold-tests --test \
-         simulator no_history -- --nocapture",
+        "seed {seed}: {violation}\n{}replay with\n  LEASEHOLD_SIM_SEED={seed} cargo test -p leasehold-simulator \
+         no_history -- --nocapture",
         world.trace.text()
     )
 }
