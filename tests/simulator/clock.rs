@@ -28,7 +28,7 @@ impl Clock {
     /// A machine that was booted some time ago, and whose rate is off by at most `rate_ppm_max`.
     pub(crate) fn random(rng: &mut fastrand::Rng, rate_ppm_max: i64) -> Self {
         Self {
-            offset_ns: rng.u64(..1_000_000 * SECOND),
+            offset_ns: rng.u64(100_000 * SECOND..1_000_000 * SECOND),
             rate_ppm: rng.i64(-rate_ppm_max..=rate_ppm_max),
             wall_off_us: rng.i64(-100_000_000_000..=100_000_000_000),
             wall_stands_at_us: None,
@@ -54,6 +54,12 @@ impl Clock {
     fn wall_us(&self, at: TrueTime) -> i64 {
         let true_us = 1_700_000_000_000_000 + i64::try_from(at / MICROSECOND).expect("histories are short");
         self.wall_stands_at_us.unwrap_or(true_us + self.wall_off_us)
+    }
+
+    /// Planted: the boot clock has not counted this time.
+    pub(crate) fn has_stood(&mut self, time: TrueTime) {
+        let passed = i128::from(time) * (PPM + i128::from(self.rate_ppm)) / PPM;
+        self.offset_ns -= u64::try_from(passed).expect("clocks go forward").min(self.offset_ns);
     }
 
     pub(crate) fn wall_jumps(&mut self, by_us: i64) {

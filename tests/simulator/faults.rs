@@ -3,15 +3,43 @@
 use std::time::Duration;
 
 use leasehold_core::{lease::LeaseRecord, replica::Input, time::WallTime};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    clock::{SECOND, TrueTime},
-    plan::Defect,
+    clock::{MILLISECOND, TrueTime},
+    defect::Defect,
+    plan::Net,
     tally::Seen,
     world::{Event, MachineId, World},
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A fault, when it happens, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PlannedFault {
+    pub(crate) at_ms: u64,
+    pub(crate) fault: Fault,
+    /// The machine, or the foreign elector, counted round.
+    pub(crate) whom: usize,
+    pub(crate) lasts_ms: u64,
+}
+
+impl PlannedFault {
+    /// One after the other, each of these kinds.
+    pub(crate) fn schedule(rng: &mut fastrand::Rng, kinds: &[Fault], rough_ms: u64) -> Vec<Self> {
+        let pause_max_ms = rng.u64(2_000..60_000);
+        let mut schedule = Vec::new();
+        let mut at_ms = pause_max_ms;
+        while at_ms < rough_ms && !kinds.is_empty() {
+            let fault = kinds[rng.usize(..kinds.len())];
+            let lasts_max_ms = [1_000, 15_000, 60_000][rng.usize(..3)];
+            schedule.push(Self { at_ms, fault, whom: rng.usize(..12), lasts_ms: rng.u64(..lasts_max_ms) });
+            at_ms += rng.u64(..=pause_max_ms);
+        }
+        schedule
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fault {
     PauseWhole,
     PauseLoop,
@@ -23,7 +51,11 @@ pub(crate) enum Fault {
     StoreSilent,
     Forbid,
     BreakWatch,
+    /// The server ends a watch, as it was asked to: it is taken up where it was.
+    EndWatch,
     StallWatch,
+    /// What the store said before is forgotten: a watch that is behind has to begin anew.
+    Compact,
     WallJumps,
     WallStands,
     EditDelete,
@@ -34,6 +66,11 @@ pub(crate) enum Fault {
     SwapModule,
     /// Nor this.
     AskStepDown,
+    ForeignPause,
+    ForeignPartition,
+    ForeignKill,
+    /// A foreign elector is asked to end.
+    ForeignCancel,
 }
 
 /// The end of a fault.
@@ -62,7 +99,9 @@ impl Fault {
         Self::StoreSilent,
         Self::Forbid,
         Self::BreakWatch,
+        Self::EndWatch,
         Self::StallWatch,
+        Self::Compact,
         Self::WallJumps,
         Self::WallStands,
         Self::EditDelete,
@@ -71,6 +110,10 @@ impl Fault {
         Self::EditAnnotate,
         Self::SwapModule,
         Self::AskStepDown,
+        Self::ForeignPause,
+        Self::ForeignPartition,
+        Self::ForeignKill,
+        Self::ForeignCancel,
     ];
 
     /// What ends it, where it lasts.
@@ -84,40 +127,42 @@ impl Fault {
             Self::Forbid => Heal::Permit(machine),
             Self::StallWatch => Heal::Watch(machine),
             Self::WallStands => Heal::Wall(machine),
-            Self::Kill | Self::ShutDown | Self::BreakWatch | Self::WallJumps => return None,
+            Self::Kill | Self::ShutDown | Self::BreakWatch | Self::EndWatch | Self::Compact => return None,
+            Self::WallJumps => return None,
             Self::EditDelete | Self::EditClear | Self::EditOverwrite | Self::EditAnnotate => return None,
             Self::SwapModule | Self::AskStepDown => return None,
+            Self::ForeignPause | Self::ForeignPartition | Self::ForeignKill | Self::ForeignCancel => return None,
         })
     }
 }
 
 impl World {
-    /// One fault, and the next some time later.
-    pub(crate) fn fault(&mut self) {
-        if self.calm || self.plan.faults.is_empty() {
-            return;
+    /// The next of the plan's faults.
+    pub(crate) fn fault(&mut self, index: usize) {
+        let PlannedFault { fault, whom, lasts_ms, .. } = self.plan.faults[index];
+        let lasts = lasts_ms * MILLISECOND;
+        let machine = whom % self.machines.len();
+        self.trace.line(self.now, || format!("fault: {fault:?} ({whom}) for {lasts_ms} ms"));
+        match fault {
+            Fault::ForeignPause | Fault::ForeignPartition | Fault::ForeignKill | Fault::ForeignCancel => {
+                if !self.foreigners.is_empty() {
+                    self.foreign_fault(fault, whom % self.foreigners.len(), self.now + lasts);
+                }
+            }
+            _ => self.inflict(fault, machine, self.now + lasts),
         }
-        let fault = self.plan.faults[self.rng.usize(..self.plan.faults.len())];
-        let machine = self.rng.usize(..self.machines.len());
-        let lasts = match self.rng.u32(0..3) {
-            0 => self.rng.u64(0..SECOND),
-            1 => self.rng.u64(0..15 * SECOND),
-            _ => self.rng.u64(0..60 * SECOND),
-        };
-        self.trace.line(self.now, || format!("fault: {fault:?} on machine {machine} for {} ms", lasts / 1_000_000));
-        self.inflict(fault, machine, self.now + lasts);
         if let Some(heal) = fault.heal(machine) {
             self.after(lasts, Event::Heal(heal));
         }
-        self.within(self.plan.fault_every_max, Event::Fault);
     }
 
-    fn inflict(&mut self, fault: Fault, machine: MachineId, until: TrueTime) {
+    pub(crate) fn inflict(&mut self, fault: Fault, machine: MachineId, until: TrueTime) {
         let process = self.machines[machine].process;
         match (fault, process) {
             (Fault::PauseWhole | Fault::Suspend, Some(process)) => {
                 self.tally.count(if fault == Fault::Suspend { Seen::Suspended } else { Seen::PausedWhole });
                 self.processes[process].paused = true;
+                self.processes[process].paused_at = self.now;
             }
             (Fault::PauseLoop, Some(process)) => {
                 self.tally.count(Seen::PausedLoop);
@@ -132,6 +177,8 @@ impl World {
                 self.deliver(process, Input::Shutdown);
             }
             (Fault::BreakWatch, Some(process)) => self.watch_breaks(process),
+            (Fault::EndWatch, Some(process)) => self.watch_ends(process),
+            (Fault::Compact, _) => self.compact(),
             (Fault::StallWatch, Some(process)) => self.watch_stalls(process, until),
             (Fault::Partition, _) => {
                 self.tally.count(Seen::Partitioned);
@@ -172,12 +219,18 @@ impl World {
             (Fault::EditDelete | Fault::EditClear | Fault::EditOverwrite | Fault::EditAnnotate, _) => {
                 self.edit_by_hand(fault);
             }
+            (Fault::ForeignPause | Fault::ForeignPartition | Fault::ForeignKill | Fault::ForeignCancel, _) => {
+                unreachable!("they befall no machine of ours")
+            }
             (_, None) => {} // Nothing runs there.
         }
     }
 
     fn edit_by_hand(&mut self, fault: Fault) {
         let Some(record) = self.store.current().record().cloned() else { return };
+        if fault != Fault::EditAnnotate {
+            self.invariants.edited_by_hand(self.store.newest_version() + 1);
+        }
         let seen = match fault {
             Fault::EditDelete => {
                 let version = self.store.delete();
@@ -210,9 +263,27 @@ impl World {
         self.store_changed();
     }
 
+    /// Every fault that lasts is over, and what ended runs again.
+    pub(crate) fn all_heals(&mut self) {
+        self.net = Net::calm();
+        for machine in 0..self.machines.len() {
+            for heal in Fault::ALL.iter().filter_map(|fault| fault.heal(machine)) {
+                self.heal(heal);
+            }
+            self.heal(Heal::Restart(machine));
+        }
+        for foreign in 0..self.foreigners.len() {
+            self.foreign_leaves(foreign);
+        }
+    }
+
+    pub(crate) fn store_heals(&mut self) {
+        self.heal(Heal::Store);
+    }
+
     pub(crate) fn heal(&mut self, heal: Heal) {
         if let Heal::Restart(machine) = heal {
-            if self.machines[machine].process.is_none() {
+            if self.machines[machine].process.is_none() && self.plan.defect != Some(Defect::ExitsOnLoss) {
                 self.tally.count(Seen::NewProcess);
                 self.begin_process(machine);
             }
@@ -248,6 +319,7 @@ impl World {
                     self.go_on(process);
                 }
                 Heal::Wake(_) if self.processes[process].paused => {
+                    self.clock_has_stood(process);
                     self.thaw(process);
                     // Nothing of what was under way has survived.
                     self.processes[process].inbox.retain(|input| !matches!(input, Input::Answered(..)));

@@ -13,7 +13,8 @@ use leasehold_core::{
 
 use crate::{
     clock::{MILLISECOND, SECOND, TrueTime},
-    plan::Defect,
+    defect::Defect,
+    invariants::Rule,
     tally::Seen,
     world::{Event, ProcessId, World},
 };
@@ -51,11 +52,11 @@ fn tick_ns() -> u64 {
 }
 
 impl World {
-    fn boot(&self, process: ProcessId) -> BootTime {
+    pub(crate) fn boot(&self, process: ProcessId) -> BootTime {
         self.machines[self.processes[process].machine].clock.boot(self.now)
     }
 
-    fn guest(&mut self, process: ProcessId, run: RunId) -> Option<&mut Guest> {
+    pub(crate) fn guest(&mut self, process: ProcessId, run: RunId) -> Option<&mut Guest> {
         self.processes[process].guest.as_mut().filter(|guest| guest.run == run)
     }
 
@@ -92,7 +93,8 @@ impl World {
         let target = &mut self.processes[process];
         let more = match self.plan.defect {
             Some(Defect::TermCountedFromAnswer) => target.last_write_took,
-            Some(Defect::NoMargin) => self.plan.timing.margin().as_nanos().try_into().expect("short"),
+            Some(Defect::BeliefOutlastsTerm) => 41 * SECOND,
+            Some(Defect::NoMargin) => self.plan.timing().margin().as_nanos().try_into().expect("short"),
             _ => return leadership,
         };
         match leadership {
@@ -118,7 +120,9 @@ impl World {
 
     pub(crate) fn guest_starts(&mut self, process: ProcessId, run: RunId, module: &str, token: u64) {
         if self.processes[process].guest.is_some() {
-            return self.invariants.violated(|| "a second guest is started beside the first".to_owned());
+            return self
+                .invariants
+                .violated(Rule::SecondGuest, || "a second guest is started beside the first".to_owned());
         }
         if run.0 > 1 && module != "1" {
             self.tally.count(Seen::Swapped);
@@ -135,13 +139,13 @@ impl World {
         if self.freeze(process, Event::GuestBegins(process, run)) {
             return;
         }
-        let (now, rng, calm) = (self.boot(process), &mut self.rng, self.calm);
+        let (now, quiet, rng) = (self.boot(process), self.is_quiet(), &mut self.rng);
         let Some(guest) = self.processes[process].guest.as_mut().filter(|guest| guest.run == run) else { return };
         if now >= guest.bound {
             return; // The gate is about to end it.
         }
         guest.executes = true;
-        let what = if calm { 9 } else { rng.u32(0..10) };
+        let what = if quiet { 9 } else { rng.u32(0..10) };
         let lasts = rng.u64(0..60 * SECOND);
         match what {
             0 => self.after(lasts, Event::GuestEnds(process, run, Outcome::Returned)),
@@ -150,6 +154,7 @@ impl World {
             3 => self.after(lasts, Event::GuestStepsDown(process, run)),
             _ => {} // For ever.
         }
+        self.within(SECOND, Event::GuestActs(process, run));
     }
 
     pub(crate) fn guest_is_asked(&mut self, process: ProcessId, run: RunId, reason: StopReason) {
@@ -233,7 +238,7 @@ impl World {
     }
 
     /// Nothing of a process that is paused happens before it goes on.
-    fn freeze(&mut self, process: ProcessId, event: Event) -> bool {
+    pub(crate) fn freeze(&mut self, process: ProcessId, event: Event) -> bool {
         let target = &mut self.processes[process];
         if target.paused {
             target.frozen.push(event);
@@ -259,4 +264,8 @@ impl World {
 /// How far past its bound a guest may be found running: it is looked at once a tick.
 pub(crate) fn tolerance() -> TrueTime {
     tick_ns()
+}
+
+pub(crate) fn leads(leadership: &Leadership) -> bool {
+    matches!(leadership, Leadership::Leading { .. })
 }

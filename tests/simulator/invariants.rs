@@ -1,97 +1,143 @@
 //! What must hold at every moment, on true time.
 
-use leasehold_core::{
-    election::{Leadership, Reply},
-    lease::Version,
-    ports::WatchEvent,
-    replica::Input,
-};
+use leasehold_core::election::{Leadership, Request};
 
 use crate::{
     clock::TrueTime,
-    guests::tolerance,
+    defect::Defect,
+    foreign::Foreign,
+    guests::{leads, tolerance},
     tally::Seen,
     world::{ProcessId, World},
 };
 
+/// What must hold. A history that violates one of these has found something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// No two replicas are inside their terms at the same instant.
+    OneLeader,
+    /// No replica is inside its term while a foreign elector may correctly believe that it leads.
+    NoneBesideForeign,
+    /// No two guests run at the same instant.
+    OneGuest,
+    /// No guest runs past the end of its term.
+    GuestInTerm,
+    /// A process starts no guest beside another.
+    SecondGuest,
+    /// The Lease is not released while the guest exists.
+    ReleasedUnderGuest,
+    /// Who was told of another holder does not lead.
+    ToldOfAnother,
+    /// A record that was not seen to run out is not taken over.
+    TakenTooEarly,
+    /// Tokens grow from term to term.
+    TokensGrow,
+    /// No effect of a term is accepted after one of a later term; those of the newest are.
+    EffectOrder,
+    /// A host ends only when it is asked to,
+    EndsUnasked,
+    /// and leaves no guest and no term behind.
+    EndsTooEarly,
+    /// Somebody leads.
+    NobodyLeads,
+    /// Who was asked to step down does.
+    LeadsOn,
+    /// Nobody wants to be called again at once.
+    Spins,
+    /// The core does not panic.
+    Panicked,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub(crate) rule: Rule,
+    pub(crate) text: String,
+}
+
+impl Violation {
+    pub(crate) fn new(rule: Rule, text: impl Into<String>) -> Self {
+        Self { rule, text: text.into() }
+    }
+}
+
+/// Who believes to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Ours(ProcessId),
+    Foreign(usize),
+    Script,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Invariants {
-    pub(crate) violation: Option<String>,
+    pub(crate) violation: Option<Violation>,
     /// The newest term, and whose it was.
     last_term: Option<(u64, ProcessId)>,
-    /// Until when each process believes it leads; those that were killed included, unless it was told.
+    /// Until when each one believes it leads; those that were killed included, unless it was told.
     bounds: Vec<Bound>,
     /// The versions at which somebody took the Lease from its holder by hand, so that others
     /// may have it: who held it cannot know before it is told.
     freed_by_hand: Vec<u64>,
+    /// Those at which it was written by hand at all: a foreign elector may have asked for a longer time than that.
+    edited_by_hand: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Bound {
-    process: ProcessId,
+    owner: Owner,
     token: u64,
     ends: TrueTime,
 }
 
-/// The newest that a process was told of the Lease.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    version: Option<Version>,
-    holder_is_another: bool,
-}
-
-impl Told {
-    pub(crate) fn hear(&mut self, input: &Input, identity: &str) {
-        let (version, holder_is_another) = match input {
-            Input::Watched(WatchEvent::Seen(seen)) | Input::Answered(_, Ok(Reply::Read(seen))) => {
-                (seen.version(), seen.holder() != Some(identity))
-            }
-            Input::Answered(_, Ok(Reply::Written(version))) => (Some(*version), false),
-            _ => return,
-        };
-        if version > self.version {
-            *self = Self { version, holder_is_another };
-        }
-    }
-}
-
 impl Invariants {
     /// The first violation of a history is the one to look at.
-    pub(crate) fn violated(&mut self, what: impl FnOnce() -> String) {
-        self.violation.get_or_insert_with(what);
+    pub(crate) fn violated(&mut self, rule: Rule, what: impl FnOnce() -> String) {
+        self.violation.get_or_insert_with(|| Violation::new(rule, what()));
     }
 
-    /// The others are told that it has ended: they need not wait.
-    pub(crate) fn proven_to_have_ended(&mut self, process: ProcessId) {
-        self.bounds.retain(|bound| bound.process != process);
+    /// The others are told that it has ended; or it knows that it does not lead: they need not wait.
+    pub(crate) fn believes_no_more(&mut self, owner: Owner) {
+        self.bounds.retain(|bound| bound.owner != owner);
     }
 
     pub(crate) fn freed_by_hand(&mut self, version: u64) {
         self.freed_by_hand.push(version);
     }
 
+    pub(crate) fn edited_by_hand(&mut self, version: u64) {
+        self.edited_by_hand.push(version);
+    }
+
     /// Two terms that are both believed in can be explained by an edit between them, and by nothing else.
     fn excused(&self, one: u64, other: u64) -> bool {
-        self.freed_by_hand.iter().any(|freed| (one.min(other)..one.max(other)).contains(freed))
+        is_between(&self.freed_by_hand, one, other)
     }
+}
+
+fn is_between(edits: &[u64], one: u64, other: u64) -> bool {
+    edits.iter().any(|edit| (one.min(other)..one.max(other)).contains(edit))
 }
 
 impl World {
     /// A term began: its token is higher than that of every term before.
     pub(crate) fn term_begins(&mut self, process: ProcessId, token: u64) {
         self.tally.count(Seen::TermBegan);
+        let mut late = false;
         if let Some((last, of)) = self.invariants.last_term {
             if of != process {
                 self.tally.count(Seen::Handover);
             }
             if token <= last {
                 if self.invariants.excused(token, last) {
+                    late = true;
                     self.tally.count(Seen::ExcusedByEdit);
                 } else {
-                    self.invariants.violated(|| format!("a term with token {token} follows one with {last}"));
+                    self.invariants
+                        .violated(Rule::TokensGrow, || format!("a term with token {token} follows one with {last}"));
                 }
             }
         }
+        self.receiver.term_begins(token, late);
         let last = self.invariants.last_term.map_or(0, |(last, _)| last);
         self.invariants.last_term = Some((token.max(last), process));
     }
@@ -99,45 +145,81 @@ impl World {
     /// What one process believes has changed: no other may be inside its term.
     pub(crate) fn check_bounds(&mut self, process: ProcessId) {
         let now = self.now;
-        let script = self.script_works();
         let target = &self.processes[process];
         let clock = &self.machines[target.machine].clock;
-        let invariants = &mut self.invariants;
-        invariants.bounds.retain(|bound| bound.process != process && bound.ends > now);
-        let Leadership::Leading { term, valid_until, .. } = target.gate.published else { return };
-        if target.told.holder_is_another && self.plan.defect.is_none() {
+        let Leadership::Leading { term, valid_until, .. } = target.gate.published else {
+            return self.invariants.believes_no_more(Owner::Ours(process));
+        };
+        // Those who are planted to hear or to count wrongly are found by what comes of it.
+        let planted = self.plan.defect.is_some_and(|defect| defect != Defect::LeadsOnBesideAnother);
+        if target.told.holder_is_another && !planted {
             let who = &target.identity;
-            invariants.violated(|| format!("{who} leads, and was told that it does not hold the lease"));
+            self.invariants
+                .violated(Rule::ToldOfAnother, || format!("{who} leads, and was told that it does not hold the lease"));
         }
-        let bound = Bound { process, token: term.token, ends: clock.when(valid_until) };
+        let ends = clock.when(valid_until);
+        self.invariants.bounds.retain(|bound| bound.ends > now);
+        self.check_bound(Owner::Ours(process), term.token, ends);
+    }
+
+    /// This one now may believe to lead until then.
+    pub(crate) fn check_bound(&mut self, owner: Owner, token: u64, ends: TrueTime) {
+        let now = self.now;
+        let bound = Bound { owner, token, ends };
+        self.invariants.believes_no_more(owner);
         if bound.ends <= now {
             return;
         }
-        if let Some(work) = script
-            && !invariants.excused(bound.token, work.version.0)
-        {
-            let who = &target.identity;
-            invariants.violated(|| {
-                let more_ms = (work.ends.min(bound.ends) - now) / 1_000_000;
-                format!("two leaders at once: {who} (token {}) and a script, for up to {more_ms} ms more", bound.token)
-            });
-        }
-        for index in 0..invariants.bounds.len() {
-            let other = invariants.bounds[index];
-            if invariants.excused(bound.token, other.token) {
+        for index in 0..self.invariants.bounds.len() {
+            let other = self.invariants.bounds[index];
+            let ours = [owner, other.owner].map(|owner| matches!(owner, Owner::Ours(_)));
+            let rule = match ours {
+                [true, true] => Rule::OneLeader,
+                [false, false] => continue, // Theirs.
+                _ => Rule::NoneBesideForeign,
+            };
+            let excused = match rule {
+                Rule::OneLeader => self.invariants.excused(token, other.token),
+                _ => is_between(&self.invariants.edited_by_hand, token, other.token),
+            };
+            if other.ends <= now {
+                continue;
+            }
+            if excused {
                 self.tally.count(Seen::ExcusedByEdit);
                 continue;
             }
-            let (one, two) = (&target.identity, &self.processes[other.process].identity);
-            invariants.violated(|| {
+            let [one, two] = [owner, other.owner].map(|owner| self.name(owner).to_owned());
+            self.invariants.violated(rule, || {
                 let more_ms = (other.ends.min(bound.ends) - now) / 1_000_000;
                 format!(
-                    "two leaders at once: {one} (token {}) and {two} (token {}), for up to {more_ms} ms more",
-                    bound.token, other.token
+                    "two leaders at once: {one} (token {token}) and {two} (token {}), for up to {more_ms} ms more",
+                    other.token
                 )
             });
         }
-        invariants.bounds.push(bound);
+        self.invariants.bounds.push(bound);
+    }
+
+    /// A write that takes the Lease is only sent once the record of who held it has run out, as far as this
+    /// process was told.
+    pub(crate) fn check_takeover(&mut self, process: ProcessId, request: &Request) {
+        let now = self.boot(process);
+        let target = &self.processes[process];
+        if let Some(left) = target.told.takes_too_early(request, &target.identity, now, self.plan.timing()) {
+            let who = &target.identity;
+            self.invariants.violated(Rule::TakenTooEarly, || {
+                format!("{who} takes a lease over whose record has {left:?} left by its own observation: {request:?}")
+            });
+        }
+    }
+
+    fn name(&self, owner: Owner) -> &str {
+        match owner {
+            Owner::Ours(process) => &self.processes[process].identity,
+            Owner::Foreign(foreign) => &self.foreigners[foreign].identity,
+            Owner::Script => "a script",
+        }
     }
 
     /// No guest runs outside of its replica's term, nor two at the same instant.
@@ -152,17 +234,25 @@ impl World {
             let past = machine.clock.boot(self.now).since(guest.bound);
             if past.as_nanos() > u128::from(tolerance()) {
                 let who = &process.identity;
-                self.invariants.violated(|| format!("the guest of {who} runs {past:?} past the end of its term"));
+                self.invariants.violated(Rule::GuestInTerm, || {
+                    format!("the guest of {who} runs {past:?} past the end of its term")
+                });
             }
             if let Some((other, token)) = first {
                 if self.invariants.excused(token, guest.token) {
                     self.tally.count(Seen::ExcusedByEdit);
                 } else {
                     let (one, two) = (&self.processes[other].identity, &process.identity);
-                    self.invariants.violated(|| format!("two guests run at once: those of {one} and {two}"));
+                    self.invariants
+                        .violated(Rule::OneGuest, || format!("two guests run at once: those of {one} and {two}"));
                 }
             }
             first = Some((id, guest.token));
+        }
+        if first.is_some() {
+            for seen in self.foreigners.iter_mut().filter_map(Foreign::overstays) {
+                self.tally.count(seen);
+            }
         }
     }
 
@@ -170,8 +260,17 @@ impl World {
     pub(crate) fn running_leader(&self) -> Option<ProcessId> {
         self.machines.iter().filter_map(|machine| machine.process).find(|process| {
             let process = &self.processes[*process];
-            process.guest.as_ref().is_some_and(|guest| guest.executes)
-                && matches!(process.gate.published, Leadership::Leading { .. })
+            process.guest.as_ref().is_some_and(|guest| guest.executes) && leads(&process.gate.published)
+        })
+    }
+
+    /// Some process is inside its term.
+    pub(crate) fn somebody_leads(&self) -> bool {
+        self.machines.iter().any(|machine| {
+            machine.process.is_some_and(|process| match self.processes[process].gate.published {
+                Leadership::Leading { valid_until, .. } => machine.clock.boot(self.now) < valid_until,
+                Leadership::Standby { .. } => false,
+            })
         })
     }
 }

@@ -4,7 +4,8 @@ use leasehold_core::{election::Leadership, replica::Input};
 
 use crate::{
     clock::SECOND,
-    plan::Defect,
+    defect::Defect,
+    invariants::Owner,
     tally::Seen,
     world::{Event, MachineId, ProcessId, World},
 };
@@ -14,7 +15,7 @@ impl World {
     pub(crate) fn kubelet_sees_end(&mut self, process: ProcessId) {
         if self.plan.kubelet_tells {
             self.tally.count(Seen::EndProven);
-            self.invariants.proven_to_have_ended(process);
+            self.invariants.believes_no_more(Owner::Ours(process));
             self.tell_of_end(process);
         }
     }

@@ -9,7 +9,8 @@ use leasehold_core::{
 
 use crate::{
     clock::{MILLISECOND, SECOND, TrueTime},
-    tally::Seen,
+    invariants::Rule,
+    tally::{Kind, Seen},
     world::{Event, ProcessId, World},
 };
 
@@ -21,13 +22,27 @@ pub(crate) struct Watch {
     connected: bool,
     /// How many of the store's states were told, or skipped.
     told: usize,
+    /// The server has ended it; it goes on where it was, where the store still knows that.
+    resumes: bool,
     /// Nothing is told before this.
     stalled_until: TrueTime,
 }
 
 impl World {
     fn latency(&mut self) -> TrueTime {
-        self.rng.u64(MILLISECOND / 10..=self.net.latency_max)
+        self.rng.u64(MILLISECOND / 10..=self.net.latency_max_ms * MILLISECOND)
+    }
+
+    /// How long one message is under way; `None`: it is lost.
+    pub(crate) fn travels_for(&mut self, slow: Seen) -> Option<TrueTime> {
+        if self.happens(self.net.lost) {
+            return None;
+        }
+        if self.happens(self.net.slow) {
+            self.tally.count(slow);
+            return Some(self.rng.u64(0..=self.net.slow_max_ms * MILLISECOND));
+        }
+        Some(self.latency())
     }
 
     fn happens(&mut self, probability: f64) -> bool {
@@ -36,23 +51,19 @@ impl World {
 
     pub(crate) fn send(&mut self, process: ProcessId, id: RequestId, request: Request) {
         self.processes[process].sent = Some((id, self.now));
-        let mut delay = self.latency();
-        if self.happens(self.net.slow) {
-            self.tally.count(Seen::RequestDelayed);
-            delay = self.rng.u64(0..=self.net.slow_max);
-        }
         let machine = self.processes[process].machine;
-        if self.machines[machine].partitioned || self.happens(self.net.lost) {
+        let travels = self.travels_for(Seen::RequestDelayed).filter(|_| !self.machines[machine].partitioned);
+        let Some(delay) = travels else {
             self.tally.count(Seen::RequestLost);
             return self.fail_perhaps(process, id);
-        }
+        };
         // A client that tries again by itself, a proxy that does: the same write arrives twice,
         // and it is the first of the two or the second that is answered.
         let duplicated = self.happens(self.net.duplicated);
         let first_answered = !duplicated || self.rng.bool();
         if duplicated {
             self.tally.count(Seen::RequestDuplicated);
-            let again = self.rng.u64(0..=self.net.slow_max);
+            let again = self.rng.u64(0..=self.net.slow_max_ms * MILLISECOND);
             let request = request.clone();
             self.after(delay + again, Event::Arrive { process, id, request, answered: !first_answered });
         }
@@ -78,7 +89,7 @@ impl World {
         } else if writes && self.machines[machine].forbidden {
             self.tally.count(Seen::Denied);
             Err(StoreFailure::Denied)
-        } else if writes && !self.calm && self.rng.f64() < 0.002 {
+        } else if writes && !self.is_quiet() && self.rng.f64() < 0.002 {
             self.tally.count(Seen::Rejected);
             Err(StoreFailure::Rejected)
         } else {
@@ -87,15 +98,10 @@ impl World {
         if !answered {
             return;
         }
-        if self.happens(self.net.lost) {
+        let Some(delay) = self.travels_for(Seen::AnswerDelayed) else {
             self.tally.count(Seen::AnswerLost);
             return self.fail_perhaps(process, id);
-        }
-        let mut delay = self.latency();
-        if self.happens(self.net.slow) {
-            self.tally.count(Seen::AnswerDelayed);
-            delay = self.rng.u64(0..=self.net.slow_max);
-        }
+        };
         self.after(delay, Event::Deliver(process, Input::Answered(id, result)));
     }
 
@@ -105,9 +111,14 @@ impl World {
         self.trace.line(self.now, || format!("store: {} {id:?} {request:?}: {result:?}", sender.identity));
         match (&result, request) {
             (Ok(Reply::Written(_)), Request::Write { record, .. }) => {
+                if record.holder.as_deref() == Some(&*sender.identity) {
+                    self.tally.count_takeover(&mut self.last_holder, sender.identity.as_str(), Kind::Ours);
+                }
                 if record.holder.is_none() && sender.guest.is_some() {
                     let who = &sender.identity;
-                    self.invariants.violated(|| format!("{who} releases the lease while its guest exists"));
+                    self.invariants.violated(Rule::ReleasedUnderGuest, || {
+                        format!("{who} releases the lease while its guest exists")
+                    });
                 }
                 self.tally.count(Seen::WriteApplied);
                 if sender.sent.is_none_or(|(sent, _)| sent != id) {
@@ -147,15 +158,28 @@ impl World {
             return;
         }
         if self.cut_off(process) {
+            self.processes[process].watch.resumes = false;
             self.within(3 * SECOND, Event::WatchConnects(process));
             return self.deliver(process, Input::Watched(WatchEvent::Broken));
+        }
+        let first_kept = self.store.first_kept();
+        let watch = &mut self.processes[process].watch;
+        if std::mem::take(&mut watch.resumes) {
+            if watch.told < first_kept {
+                self.tally.count(Seen::WatchTooOld);
+                self.within(2 * SECOND, Event::WatchConnects(process));
+                return self.deliver(process, Input::Watched(WatchEvent::Broken));
+            }
+            self.tally.count(Seen::WatchResumed);
+            watch.connected = true;
+            return self.watch_may_flow(process);
         }
         let newest = self.store.len() - 1;
         let mut from = newest;
         if newest > 0 && self.happens(self.net.stale) {
             // The list came from a replica of the store that lags behind.
             self.tally.count(Seen::WatchStale);
-            from = newest - self.rng.usize(0..=newest.min(5));
+            from = (newest - self.rng.usize(0..=newest.min(5))).max(first_kept);
         }
         let watch = &mut self.processes[process].watch;
         watch.connected = true;
@@ -185,6 +209,10 @@ impl World {
         if watch.told >= newest {
             return;
         }
+        if watch.told < self.store.first_kept() {
+            self.tally.count(Seen::WatchTooOld);
+            return self.watch_breaks(process);
+        }
         if coalesced && watch.told + 1 < newest {
             self.tally.count(Seen::WatchCoalesced);
             watch.told = newest - 1;
@@ -200,10 +228,27 @@ impl World {
     pub(crate) fn watch_breaks(&mut self, process: ProcessId) {
         let watch = &mut self.processes[process].watch;
         watch.connection += 1;
-        watch.connected = false;
+        (watch.connected, watch.resumes) = (false, false);
         self.tally.count(Seen::WatchBroken);
         self.deliver(process, Input::Watched(WatchEvent::Broken));
         self.within(5 * SECOND, Event::WatchConnects(process));
+    }
+
+    /// As the client has asked for: no error, and nothing is missed unless it takes long.
+    pub(crate) fn watch_ends(&mut self, process: ProcessId) {
+        let watch = &mut self.processes[process].watch;
+        if watch.connected {
+            watch.connection += 1;
+            (watch.connected, watch.resumes) = (false, true);
+            self.tally.count(Seen::WatchEnded);
+            self.within(5 * SECOND, Event::WatchConnects(process));
+        }
+    }
+
+    /// All but the newest of what the store has said is forgotten.
+    pub(crate) fn compact(&mut self) {
+        self.tally.count(Seen::Compacted);
+        self.store.compact();
     }
 
     pub(crate) fn watch_stalls(&mut self, process: ProcessId, until: TrueTime) {

@@ -10,7 +10,7 @@ use leasehold_core::{
 
 use crate::{
     clock::SECOND,
-    plan::Defect,
+    defect::Defect,
     tally::Seen,
     world::{Event, ProcessId, World},
 };
@@ -42,12 +42,12 @@ impl World {
             return;
         }
         let record = match self.plan.defect {
-            Some(Defect::OperatorClears) if !self.calm => LeaseRecord { holder: None, ..record },
+            Some(Defect::OperatorClears) if !self.is_quiet() => LeaseRecord { holder: None, ..record },
             _ => LeaseRecord { step_down: record.holder.clone(), ..record },
         };
         let write = OperatorWrite { based_on: version, record, tries_left };
         // A person's machine may be far away, but the command waits no longer than this.
-        let within = if self.calm { SECOND / 20 } else { 5 * SECOND };
+        let within = if self.is_quiet() { SECOND / 20 } else { 5 * SECOND };
         self.within(within, Event::OperatorWrites(write));
     }
 

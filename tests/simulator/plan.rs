@@ -1,57 +1,32 @@
 //! What a history is made of: everything that is decided before it begins, from its seed.
+//!
+//! A plan can be written down (as JSON), made smaller, and run again: `shrink.rs` does that.
 
 use std::time::Duration;
 
 use leasehold_core::{
     task::{OnReturn, TaskConfig},
-    timing::Timing,
+    timing::{FOREIGN_DURATION_MAX, Timing},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    clock::{SECOND, TrueTime},
-    faults::Fault,
+    clock::{MILLISECOND, SECOND, TrueTime},
+    defect::Defect,
+    faults::{Fault, PlannedFault},
+    foreign::ForeignPlan,
+    lull::Lull,
 };
 
-/// A mistake planted into the world around the core, to see that the simulator finds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Defect {
-    /// The term is counted from when the answer to a write arrives.
-    TermCountedFromAnswer,
-    /// The term ends without a margin.
-    NoMargin,
-    /// Clocks differ by more than the margin covers.
-    ClocksFarApart,
-    /// The guest's gate does not look at the bound while nobody runs the control loop.
-    GateTrustsControlLoop,
-    /// The store takes every write.
-    NoCompareAndSwap,
-    /// Every process has the same identity.
-    SharedIdentity,
-    /// Versions begin anew when the Lease is made again, as `leaseTransitions` does.
-    VersionsRestart,
-    /// The runtime says that a guest is gone while it still runs.
-    GuestDeclaredGone,
-    /// A host that is asked to step down gives the Lease up before its guest has stopped.
-    ReleasesOnRequest,
-    /// The operator empties the holder, instead of asking it.
-    OperatorClears,
-    /// Requests to step down do not last: a Lease is stored without them.
-    RequestsForgotten,
-    /// A leader that is cut off is taken for one that has ended.
-    SilenceTakenForProof,
-    /// One fault never ends: nobody can reach the store any more.
-    NeverHeals,
-}
-
 /// The network between the replicas and the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Net {
     /// Of each way, as a rule.
-    pub(crate) latency_max: TrueTime,
+    pub(crate) latency_max_ms: u64,
     pub(crate) lost: f64,
     pub(crate) slow: f64,
     /// The longest that a message is under way: longer than any request is waited for.
-    pub(crate) slow_max: TrueTime,
+    pub(crate) slow_max_ms: u64,
     pub(crate) duplicated: f64,
     pub(crate) coalesced: f64,
     pub(crate) stale: f64,
@@ -59,15 +34,7 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) fn calm() -> Self {
-        Self {
-            latency_max: SECOND / 50,
-            lost: 0.0,
-            slow: 0.0,
-            slow_max: 0,
-            duplicated: 0.0,
-            coalesced: 0.0,
-            stale: 0.0,
-        }
+        Self { latency_max_ms: 20, lost: 0.0, slow: 0.0, slow_max_ms: 0, duplicated: 0.0, coalesced: 0.0, stale: 0.0 }
     }
 
     fn random(rng: &mut fastrand::Rng) -> Self {
@@ -75,10 +42,10 @@ impl Net {
         let (lost, slow, duplicated, coalesced, stale) =
             (sometimes(0.1), sometimes(0.2), sometimes(0.1), sometimes(0.8), sometimes(0.5));
         Self {
-            latency_max: rng.u64(SECOND / 1_000..SECOND / 10),
+            latency_max_ms: rng.u64(1..100),
             lost,
             slow,
-            slow_max: rng.u64(SECOND..30 * SECOND),
+            slow_max_ms: rng.u64(1_000..30_000),
             duplicated,
             coalesced,
             stale,
@@ -86,51 +53,94 @@ impl Net {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "OnReturn")]
+enum OnReturnText {
+    Hold,
+    Release,
+    Restart,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) replicas: usize,
-    pub(crate) timing: Timing,
-    pub(crate) task: TaskConfig,
+    pub(crate) lease_s: u64,
+    pub(crate) renew_deadline_ms: u64,
+    pub(crate) retry_period_ms: u64,
+    pub(crate) stop_grace_ms: u64,
+    #[serde(with = "OnReturnText")]
+    pub(crate) on_return: OnReturn,
+    pub(crate) stay_out_s: u64,
     pub(crate) rate_ppm_max: i64,
     /// The others get proof when a process has ended.
     pub(crate) kubelet_tells: bool,
     /// Somebody's script competes as well.
     pub(crate) script: bool,
     pub(crate) net: Net,
-    /// Of these, one comes after the other.
-    pub(crate) faults: Vec<Fault>,
-    pub(crate) fault_every_max: TrueTime,
+    /// Other electors on the same Lease.
+    pub(crate) foreigners: Vec<ForeignPlan>,
+    /// Somewhere in the rough part: a while without faults but one.
+    pub(crate) lull: Option<Lull>,
     /// How long there are faults.
-    pub(crate) rough: TrueTime,
+    pub(crate) rough_ms: u64,
+    pub(crate) faults: Vec<PlannedFault>,
     pub(crate) defect: Option<Defect>,
 }
 
 impl Plan {
     /// Not every history has every fault: where some are missing, others get further.
     pub(crate) fn random(rng: &mut fastrand::Rng, defect: Option<Defect>) -> Self {
-        let s = Duration::from_secs;
-        let timings = [(15, s(10), s(2)), (6, s(4), s(1)), (3, s(2), Duration::from_millis(300))];
-        let (lease_s, renew_deadline, retry) = timings[rng.usize(..timings.len())];
+        let timings = [(15, 10_000, 2_000), (6, 4_000, 1_000), (3, 2_000, 300)];
+        let (lease_s, renew_deadline_ms, retry_period_ms) = timings[rng.usize(..timings.len())];
         let density = rng.f64();
-        let faults = Fault::ALL.iter().copied().filter(|_| rng.f64() < density).collect();
-        let task = TaskConfig {
-            stop_grace: Duration::from_millis(rng.u64(0..6_000)),
-            on_return: [OnReturn::Hold, OnReturn::Release, OnReturn::Restart][rng.usize(..3)],
-            stay_out: s(rng.u64(1..30)),
-            ..TaskConfig::default()
-        };
+        let kinds: Vec<Fault> = Fault::ALL.iter().copied().filter(|_| rng.f64() < density).collect();
+        let rough_ms = rng.u64(60_000..900_000);
+        let foreigners = [0, 0, 1, 2][rng.usize(..4)];
         Self {
             replicas: rng.usize(2..=4),
-            timing: Timing::new(s(lease_s), renew_deadline, retry).expect("the simulator's own timings are valid"),
-            task,
+            lease_s,
+            renew_deadline_ms,
+            retry_period_ms,
+            stop_grace_ms: rng.u64(0..6_000),
+            on_return: [OnReturn::Hold, OnReturn::Release, OnReturn::Restart][rng.usize(..3)],
+            stay_out_s: rng.u64(1..30),
             rate_ppm_max: if defect == Some(Defect::ClocksFarApart) { 50_000 } else { 4_000 },
             kubelet_tells: rng.bool(),
             script: rng.u8(..3) == 0,
             net: Net::random(rng),
-            faults,
-            fault_every_max: rng.u64(2 * SECOND..60 * SECOND),
-            rough: rng.u64(60 * SECOND..900 * SECOND),
+            foreigners: (0..foreigners).map(|_| ForeignPlan::random(rng)).collect(),
+            lull: (rng.u32(0..3) == 0).then(|| Lull::random(rng, rough_ms, lease_s)),
+            rough_ms,
+            faults: PlannedFault::schedule(rng, &kinds, rough_ms),
             defect,
         }
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        let ms = Duration::from_millis;
+        Timing::new(Duration::from_secs(self.lease_s), ms(self.renew_deadline_ms), ms(self.retry_period_ms))
+            .expect("a plan's timings are valid")
+    }
+
+    pub(crate) fn task(&self) -> TaskConfig {
+        TaskConfig {
+            stop_grace: Duration::from_millis(self.stop_grace_ms),
+            on_return: self.on_return,
+            stay_out: Duration::from_secs(self.stay_out_s),
+            ..TaskConfig::default()
+        }
+    }
+
+    pub(crate) fn grace(&self) -> TrueTime {
+        self.stop_grace_ms * MILLISECOND
+    }
+
+    /// How long after the last fault somebody has to lead and to run its guest: the longest that a
+    /// record is believed, that who stepped down stays out, that a guest is let stop; and a minute.
+    pub(crate) fn settles_within(&self) -> TrueTime {
+        let by_hand = self.faults.iter().any(|planned| planned.fault == Fault::EditOverwrite);
+        let longest = self.foreigners.iter().map(|foreign| foreign.lease_s).max().unwrap_or(0).max(self.lease_s);
+        let believed_s = if by_hand { u64::MAX } else { longest }.min(FOREIGN_DURATION_MAX.as_secs());
+        (believed_s + 2 * self.stay_out_s + 60) * SECOND + self.grace()
     }
 }

@@ -9,12 +9,14 @@ use leasehold_core::{
 
 use crate::{
     clock::SECOND,
-    faults::{Fault, Heal},
+    defect::Defect,
+    faults::Heal,
     guests::Gate,
-    invariants::Told,
+    invariants::Rule,
     network::Watch,
-    plan::{Defect, Net},
+    planted::Planted,
     tally::Seen,
+    told::Told,
     world::{Event, MachineId, Process, ProcessId, World},
 };
 
@@ -29,14 +31,14 @@ impl World {
             identity: identity.clone(),
             task: "task".to_owned(),
             adopt: false,
-            timing: self.plan.timing,
+            timing: self.plan.timing(),
         };
         self.trace.line(self.now, || format!("{identity} begins"));
         let seed = self.rng.u64(..);
         self.processes.push(Process {
             machine,
             identity,
-            replica: Replica::new(config, self.plan.task.clone(), seed),
+            replica: Replica::new(config, self.plan.task(), seed),
             alive: true,
             loop_paused: false,
             paused: false,
@@ -49,6 +51,9 @@ impl World {
             sent: None,
             last_write_took: 0,
             told: Told::default(),
+            paused_at: 0,
+            asked_to_end: false,
+            planted: Planted::default(),
         });
         self.machines[machine].process = Some(process);
         self.within(SECOND, Event::Wake(process, 0));
@@ -68,6 +73,9 @@ impl World {
                 target.inbox.push_back(input);
             }
             return;
+        }
+        if matches!(input, Input::Shutdown) {
+            self.processes[process].asked_to_end = true;
         }
         self.step(process, input);
     }
@@ -89,11 +97,15 @@ impl World {
     /// The host ends by itself: nothing may be left of its guest.
     pub(crate) fn exit(&mut self, process: ProcessId) {
         self.tally.count(Seen::Withdrawn);
+        if !self.processes[process].asked_to_end {
+            let who = &self.processes[process].identity;
+            self.invariants.violated(Rule::EndsUnasked, || format!("{who} ends, though nobody has asked it to"));
+        }
         if self.processes[process].guest.is_some() {
-            self.invariants.violated(|| "a host ends while its guest exists".to_owned());
+            self.invariants.violated(Rule::EndsTooEarly, || "a host ends while its guest exists".to_owned());
         }
         if let Leadership::Leading { .. } = self.processes[process].gate.published {
-            self.invariants.violated(|| "a host ends while it leads".to_owned());
+            self.invariants.violated(Rule::EndsTooEarly, || "a host ends while it leads".to_owned());
         }
         self.end_process(process);
     }
@@ -105,7 +117,7 @@ impl World {
         target.inbox.clear();
         let machine = target.machine;
         self.machines[machine].process = None;
-        if self.calm {
+        if self.is_quiet() {
             self.begin_process(machine);
         } else {
             self.within(30 * SECOND, Event::Heal(Heal::Restart(machine)));
@@ -117,13 +129,7 @@ impl World {
     pub(crate) fn calm_down(&mut self) {
         self.trace.line(self.now, || "calm: the last fault is over".to_owned());
         self.calm = true;
-        self.net = Net::calm();
-        for machine in 0..self.machines.len() {
-            for heal in Fault::ALL.iter().filter_map(|fault| fault.heal(machine)) {
-                self.heal(heal);
-            }
-            self.heal(Heal::Restart(machine));
-        }
+        self.all_heals();
         self.swap_module();
     }
 

@@ -2,23 +2,17 @@
 //! for less than its record says. It stamps no time, so that what it writes the next time may be
 //! what it wrote the last time. `tests/peers/naive` is a real one.
 
-use leasehold_core::lease::{LeaseRecord, Observation, Version};
+use leasehold_core::lease::{LeaseRecord, Observation};
 
 use crate::{
     clock::{SECOND, TrueTime},
-    tally::Seen,
+    invariants::Owner,
+    tally::{Kind, Seen},
     world::{Event, World},
 };
 
 /// Who it says it is, each time.
 const SCRIPT: &str = "script";
-
-/// Its work, as it sees it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Work {
-    pub(crate) version: Version,
-    pub(crate) ends: TrueTime,
-}
 
 impl World {
     /// It looks at the Lease, and does what is to be done.
@@ -26,11 +20,14 @@ impl World {
         if self.calm {
             return;
         }
+        if self.is_quiet() {
+            return self.after(SECOND, Event::ScriptLooks);
+        }
         if !self.store_down && !self.store_silent {
             self.script_acts();
         }
         let next = match self.script {
-            Some(work) if work.ends > self.now => work.ends - self.now,
+            Some(ends) if ends > self.now => ends - self.now,
             _ => self.rng.u64(1..SECOND / 2),
         };
         self.after(next, Event::ScriptLooks);
@@ -41,15 +38,17 @@ impl World {
         let Observation::Present { record, .. } = current else { return };
         match record.holder.as_deref() {
             None => {
-                let lease = self.plan.timing.lease();
+                let lease = self.plan.timing().lease();
                 let believed = record.duration.unwrap_or(lease).min(lease);
                 let kept = if self.rng.bool() { record } else { LeaseRecord::default() };
                 let version = self.store.put(LeaseRecord { holder: Some(SCRIPT.to_owned()), ..kept });
                 let ends = self.now + TrueTime::try_from(believed.as_nanos()).expect("leases are short") / 5 * 3;
-                self.script = Some(Work { version, ends });
+                self.script = Some(ends);
                 self.tally.count(Seen::ScriptLed);
+                self.tally.count_takeover(&mut self.last_holder, SCRIPT, Kind::Foreign);
+                self.check_bound(Owner::Script, version.0, ends);
             }
-            Some(SCRIPT) if self.script.is_some_and(|work| work.ends <= self.now) => {
+            Some(SCRIPT) if self.script.is_some_and(|ends| ends <= self.now) => {
                 self.script = None;
                 // Now and then it dies before it gets to this.
                 if self.rng.u8(..4) == 0 {
@@ -63,10 +62,5 @@ impl World {
         }
         self.trace.line(self.now, || format!("script: {:?}", self.store.current()));
         self.store_changed();
-    }
-
-    /// The script's work, where it is not over yet.
-    pub(crate) fn script_works(&self) -> Option<Work> {
-        self.script.filter(|work| work.ends > self.now)
     }
 }

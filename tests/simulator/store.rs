@@ -11,6 +11,8 @@ pub(crate) struct Store {
     /// Never empty; the last is how the Lease is now.
     history: Vec<Observation>,
     version: u64,
+    /// The states before this one are not told any more.
+    first_kept: usize,
     /// Planted: writes are taken whatever version they name.
     pub(crate) ignores_versions: bool,
     /// Planted: a Lease that is made again counts from 1 again.
@@ -23,7 +25,14 @@ impl Store {
     /// Without a Lease; versions begin anywhere.
     pub(crate) fn new(version: u64) -> Self {
         let history = vec![Observation::Missing { deleted_at: None }];
-        Self { history, version, ignores_versions: false, restarts_versions: false, forgets_requests: false }
+        Self {
+            history,
+            version,
+            first_kept: 0,
+            ignores_versions: false,
+            restarts_versions: false,
+            forgets_requests: false,
+        }
     }
 
     pub(crate) fn current(&self) -> &Observation {
@@ -37,6 +46,24 @@ impl Store {
 
     pub(crate) fn at(&self, index: usize) -> &Observation {
         &self.history[index]
+    }
+
+    pub(crate) fn newest_version(&self) -> u64 {
+        self.version
+    }
+
+    pub(crate) fn first_kept(&self) -> usize {
+        self.first_kept
+    }
+
+    pub(crate) fn compact(&mut self) {
+        self.first_kept = self.history.len() - 1;
+    }
+
+    /// What the Lease said in this version; of several, the newest.
+    pub(crate) fn record_of(&self, version: u64) -> Option<&LeaseRecord> {
+        let of_version = |seen: &&Observation| seen.version() == Some(Version(version));
+        self.history.iter().rev().find(of_version)?.record()
     }
 
     pub(crate) fn put(&mut self, mut record: LeaseRecord) -> Version {

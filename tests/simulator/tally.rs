@@ -16,16 +16,26 @@ seen! {
     // What the replicas did.
     TermBegan, Handover, Expired, Taken, Cleared, Deleted, Released, Withdrawn, NewLeader,
     StepDownHeard, StepDownTakenAlong, EndBelieved,
+    TookFromForeign,
     // What the guests did.
     GuestStarted, GuestReturned, GuestFailed, GuestSteppedDown, AskedToStop, EndedHard, GateClosed, Restarted, Swapped,
+    EffectAccepted, EffectRefused,
     // What the store said.
     WriteApplied, Conflict, Missing, Denied, Rejected, AppliedAfterTimeout,
     // What the network did.
     RequestLost, AnswerLost, RequestDelayed, AnswerDelayed, RequestDuplicated,
-    WatchBroken, WatchStale, WatchCoalesced, WatchStalled,
+    WatchBroken, WatchStale, WatchCoalesced, WatchStalled, WatchEnded, WatchResumed, WatchTooOld, Compacted,
     // What else went wrong.
     PausedWhole, PausedLoop, Suspended, Killed, ShutDown, NewProcess, Partitioned, StoreDown, StoreSilent,
     Forbidden, WallJumped, WallStood, EditDeleted, EditCleared, EditOverwritten, EditAnnotated,
+    // What other electors did, and what was done to them.
+    ForeignLed, ForeignTookOver, ForeignLost, ForeignReleased, ForeignPaused, ForeignPartitioned, ForeignKilled,
+    ForeignCancelled,
+    // Its work went on beside a guest of ours: after it had released, though it had read of another holder, or
+    // because it had heard nothing and counts its term from the answer.
+    ForeignWorkedOn, ForeignLedThoughTold, ForeignLedUnaware,
+    // How long nothing went wrong, but that the API server answered the larger part of the time only.
+    Lull, LullOfShortOutages, LullOfLongOutages,
     // What the kubelet told.
     EndProven,
     // What the operator did.
@@ -38,6 +48,13 @@ seen! {
 
 /// The first of the kinds that are faults, for the sum at the end.
 const FIRST_FAULT: Seen = Seen::Rejected;
+
+/// Whose elector somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Ours,
+    Foreign,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
@@ -56,6 +73,18 @@ impl Default for Tally {
 impl Tally {
     pub(crate) fn count(&mut self, seen: Seen) {
         self.counts[seen as usize] += 1;
+    }
+
+    /// This one has written itself as the holder.
+    pub(crate) fn count_takeover(&mut self, last: &mut Option<(String, Kind)>, holder: &str, kind: Kind) {
+        match (&last, kind) {
+            (Some((_, Kind::Foreign)), Kind::Ours) => self.count(Seen::TookFromForeign),
+            (Some((_, Kind::Ours)), Kind::Foreign) => self.count(Seen::ForeignTookOver),
+            _ => {}
+        }
+        if last.as_ref().is_none_or(|(before, _)| before != holder) {
+            *last = Some((holder.to_owned(), kind));
+        }
     }
 
     pub(crate) fn of(&self, seen: Seen) -> u64 {

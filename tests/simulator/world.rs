@@ -6,22 +6,27 @@ use std::{
 };
 
 use leasehold_core::{
-    election::{LossReason, Notice, Request, RequestId},
-    replica::{Action, Input, Replica},
+    election::{Request, RequestId},
+    replica::{Input, Replica},
     task::{Outcome, RunId},
 };
 
 use crate::{
     clock::{Clock, MILLISECOND, SECOND, TrueTime},
+    defect::Defect,
+    effects::Receiver,
     faults::Heal,
+    foreign::{Foreign, ForeignEvent},
     guests::{Gate, Guest},
-    invariants::{Invariants, Told},
+    invariants::{Invariants, Rule, Violation},
+    lull::InLull,
     network::Watch,
     operator::OperatorWrite,
-    plan::{Defect, Net, Plan},
-    script::Work,
+    plan::{Net, Plan},
+    planted::Planted,
     store::Store,
-    tally::{Seen, Tally},
+    tally::{Kind, Tally},
+    told::Told,
     trace::Trace,
 };
 
@@ -54,10 +59,27 @@ pub(crate) enum Event {
     GuestGone(ProcessId, RunId, Outcome),
     /// The gate looks at the clock, if nothing was published since.
     GateCloses(ProcessId, u64),
+    /// The guest does something to the world, and that is received.
+    GuestActs(ProcessId, RunId),
+    EffectArrives(u64),
     /// What the operator writes reaches the store.
     OperatorWrites(OperatorWrite),
+    ForeignBegins(usize),
+    /// In this life of the elector.
+    Foreign(usize, u64, ForeignEvent),
+    ForeignArrives {
+        index: usize,
+        life: u64,
+        id: u64,
+        request: Request,
+    },
     ScriptLooks,
-    Fault,
+    LullBegins,
+    LullIsSettled,
+    LullEnds,
+    Outage(bool),
+    /// Which of the plan's.
+    Fault(usize),
     Heal(Heal),
     Calm,
 }
@@ -93,6 +115,10 @@ pub(crate) struct Process {
     pub(crate) sent: Option<(RequestId, TrueTime)>,
     pub(crate) last_write_took: TrueTime,
     pub(crate) told: Told,
+    /// Since when nothing of it runs, if so.
+    pub(crate) paused_at: TrueTime,
+    pub(crate) asked_to_end: bool,
+    pub(crate) planted: Planted,
 }
 
 pub(crate) struct World {
@@ -108,10 +134,15 @@ pub(crate) struct World {
     pub(crate) store_down: bool,
     pub(crate) calm: bool,
     pub(crate) module: u64,
-    /// What the script does, if anything.
-    pub(crate) script: Option<Work>,
     pub(crate) machines: Vec<Machine>,
     pub(crate) processes: Vec<Process>,
+    pub(crate) foreigners: Vec<Foreign>,
+    /// Who last wrote itself as the holder.
+    pub(crate) last_holder: Option<(String, Kind)>,
+    pub(crate) receiver: Receiver,
+    pub(crate) lull: Option<InLull>,
+    /// Until when the script works, if it does.
+    pub(crate) script: Option<TrueTime>,
     pub(crate) invariants: Invariants,
     pub(crate) tally: Tally,
     pub(crate) trace: Trace,
@@ -138,9 +169,10 @@ impl Ord for QueuedEvent {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, defect: Option<Defect>, trace: Trace) -> Self {
+    /// The history of this plan that the seed makes of it.
+    pub(crate) fn new(seed: u64, plan: Plan, trace: Trace) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let plan = Plan::random(&mut rng, defect);
+        let defect = plan.defect;
         let mut store = Store::new(rng.u64(1..1_000_000));
         store.ignores_versions = defect == Some(Defect::NoCompareAndSwap);
         store.forgets_requests = defect == Some(Defect::RequestsForgotten);
@@ -153,6 +185,7 @@ impl World {
                 forbidden: false,
             })
             .collect();
+        let foreigners = (0..plan.foreigners.len()).map(|index| Foreign::new(&mut rng, &plan, index)).collect();
         let mut world = Self {
             now: 0,
             queue: BinaryHeap::new(),
@@ -165,22 +198,37 @@ impl World {
             store_down: false,
             calm: false,
             module: 1,
-            script: None,
             machines,
             processes: Vec::new(),
+            foreigners,
+            last_holder: None,
+            receiver: Receiver::default(),
+            lull: None,
+            script: None,
             invariants: Invariants::default(),
             tally: Tally::default(),
             trace,
         };
         world.trace.line(0, || format!("{:?}", world.plan));
+        let lull_at = world.plan.lull.map_or(TrueTime::MAX, |lull| lull.at_ms * MILLISECOND);
+        let lull_lasts = world.lull_lasts();
         for machine in 0..world.plan.replicas {
             world.begin_process(machine);
         }
-        world.after(world.plan.fault_every_max, Event::Fault);
+        for foreign in 0..world.plan.foreigners.len() {
+            world.within(20 * SECOND, Event::ForeignBegins(foreign));
+        }
         if world.plan.script {
             world.after(0, Event::ScriptLooks);
         }
-        world.after(world.plan.rough, Event::Calm);
+        for index in 0..world.plan.faults.len() {
+            let at = world.plan.faults[index].at_ms * MILLISECOND;
+            world.at(if at < lull_at { at } else { at + lull_lasts }, Event::Fault(index));
+        }
+        if world.plan.lull.is_some() {
+            world.at(lull_at, Event::LullBegins);
+        }
+        world.at(world.plan.rough_ms * MILLISECOND + lull_lasts, Event::Calm);
         world
     }
 
@@ -189,31 +237,33 @@ impl World {
     ///
     /// # Errors
     /// Says which invariant was violated.
-    pub(crate) fn run(&mut self) -> Result<(), String> {
-        let calm = self.plan.rough + self.calm_for();
+    pub(crate) fn run(&mut self) -> Result<(), Violation> {
+        let nobody = |text: &str| Violation::new(Rule::NobodyLeads, text);
+        let calm = self.plan.rough_ms * MILLISECOND + self.lull_lasts() + self.plan.settles_within();
         self.run_until(calm)?;
-        let leader = self.running_leader().ok_or("nobody leads and runs a guest, though all has been calm")?;
+        let leader =
+            self.running_leader().ok_or_else(|| nobody("nobody leads and runs a guest, though all has been calm"))?;
         self.operator_asks();
-        let grace: TrueTime = self.plan.task.stop_grace.as_nanos().try_into().expect("grace times are short");
-        let handed_over = calm + grace + 5 * SECOND;
+        let handed_over = calm + self.plan.grace() + 5 * SECOND;
         self.run_until(handed_over)?;
-        let next = self.running_leader().ok_or("nobody leads after the leader was asked to step down")?;
+        let next =
+            self.running_leader().ok_or_else(|| nobody("nobody leads after the leader was asked to step down"))?;
         if next == leader {
-            return Err(format!("{} leads on, though it was asked to step down", self.processes[leader].identity));
+            let text = format!("{} leads on, though it was asked to step down", self.processes[leader].identity);
+            return Err(Violation::new(Rule::LeadsOn, text));
         }
         self.end_process(next);
-        let lease: TrueTime = self.plan.timing.lease().as_nanos().try_into().expect("leases are short");
         // With proof, nobody waits for the record: a module is ready after three seconds.
-        let waited = if self.plan.kubelet_tells { 3 * SECOND } else { lease / 100 * 101 };
+        let waited = if self.plan.kubelet_tells { 3 * SECOND } else { self.plan.lease_s * SECOND / 100 * 101 };
         let end = handed_over + waited + 5 * SECOND;
         self.run_until(end)?;
-        self.running_leader().ok_or("the successor of a leader that died does not lead in time")?;
+        self.running_leader().ok_or_else(|| nobody("the successor of a leader that died does not lead in time"))?;
         self.tally.histories = 1;
         self.tally.simulated_s = end / SECOND;
         Ok(())
     }
 
-    fn run_until(&mut self, end: TrueTime) -> Result<(), String> {
+    fn run_until(&mut self, end: TrueTime) -> Result<(), Violation> {
         while let Some(Reverse((at, ..))) = self.queue.peek()
             && *at <= end
         {
@@ -224,20 +274,14 @@ impl World {
             self.check_guests();
             self.handle(event);
             self.check_guests();
+            self.check_lull();
             if let Some(violation) = self.invariants.violation.take() {
-                self.trace.line(self.now, || format!("VIOLATED: {violation}"));
+                self.trace.line(self.now, || format!("VIOLATED: {}", violation.text));
                 return Err(violation);
             }
         }
         self.now = end;
         Ok(())
-    }
-
-    /// How long after the last fault somebody has to lead and to run its guest: the longest that a
-    /// record is believed, that who stepped down stays out, that a guest is let stop; and a minute.
-    fn calm_for(&self) -> TrueTime {
-        let believed_s = self.plan.timing.lease().max(leasehold_core::timing::FOREIGN_DURATION_MAX).as_secs();
-        (believed_s + 2 * self.plan.task.stay_out.as_secs() + self.plan.task.stop_grace.as_secs() + 60) * SECOND
     }
 
     pub(crate) fn at(&mut self, at: TrueTime, event: Event) {
@@ -271,88 +315,20 @@ impl World {
             Event::GuestStepsDown(process, run) => self.guest_steps_down(process, run),
             Event::GuestGone(process, run, outcome) => self.guest_gone(process, run, outcome),
             Event::GateCloses(process, publication) => self.gate_closes(process, publication),
+            Event::GuestActs(process, run) => self.guest_acts(process, run),
+            Event::EffectArrives(token) => self.effect_arrives(token),
             Event::OperatorWrites(write) => self.operator_writes(write),
+            Event::ForeignBegins(index) => self.foreign_begins(index),
+            Event::Foreign(index, life, event) => self.foreign(index, life, event),
+            Event::ForeignArrives { index, life, id, request } => self.foreign_arrives(index, life, id, &request),
             Event::ScriptLooks => self.script_looks(),
-            Event::Fault => self.fault(),
+            Event::LullBegins => self.lull_begins(),
+            Event::LullIsSettled => self.lull_is_settled(),
+            Event::LullEnds => self.lull_ends(),
+            Event::Outage(begins) => self.outage(begins),
+            Event::Fault(index) => self.fault(index),
             Event::Heal(heal) => self.heal(heal),
             Event::Calm => self.calm_down(),
-        }
-    }
-
-    pub(crate) fn step(&mut self, process: ProcessId, input: Input) {
-        let target = &mut self.processes[process];
-        let clock = &self.machines[target.machine].clock;
-        let now = clock.now(self.now);
-        if let (Input::Answered(id, Ok(leasehold_core::election::Reply::Written(_))), Some((sent, at))) =
-            (&input, target.sent)
-            && *id == sent
-        {
-            target.last_write_took = self.now - at;
-        }
-        self.trace.line(self.now, || format!("{} <- {input:?}", target.identity));
-        // What comes when it was given up tells nothing: a real host does not even wait for it.
-        let asked_for = match &input {
-            Input::Answered(id, _) => target.sent.is_some_and(|(sent, _)| sent == *id),
-            _ => true,
-        };
-        if asked_for {
-            target.told.hear(&input, &target.identity);
-        }
-        let actions = target.replica.step(now, input);
-        if actions.iter().any(|action| matches!(action, Action::Tell(Notice::RequestFailed(..)))) {
-            target.sent = None;
-        }
-        let leadership = target.replica.leadership(now.boot);
-        let next = target.replica.next_deadline(now.boot);
-        if next.is_some_and(|next| next <= now.boot) {
-            self.invariants.violated(|| format!("{} wants to be called again at once", target.identity));
-        }
-        target.wake += 1;
-        let wake = target.wake;
-        let wake_at = next.map(|next| clock.when(next));
-        if let Some(wake_at) = wake_at {
-            // The process does not get to run on the spot, and now and then not for a while.
-            let late = if self.rng.f64() < 0.01 { 300 * MILLISECOND } else { 2 * MILLISECOND };
-            let late = self.rng.u64(0..late);
-            self.at(wake_at.saturating_add(late), Event::Wake(process, wake));
-        }
-        let expired = actions.iter().any(|a| matches!(a, Action::Tell(Notice::Lost(_, LossReason::Expired))));
-        self.publish(process, &leadership, expired);
-        let begins = actions.iter().any(|action| matches!(action, Action::Tell(Notice::Leading(_))));
-        if begins && actions.iter().any(|action| matches!(action, Action::Tell(Notice::StepDownRequested(_)))) {
-            self.tally.count(Seen::StepDownTakenAlong);
-        }
-        for action in actions {
-            self.act(process, action);
-        }
-    }
-
-    fn act(&mut self, process: ProcessId, action: Action) {
-        let identity = &self.processes[process].identity;
-        self.trace.line(self.now, || format!("{identity} -> {action:?}"));
-        match action {
-            Action::Send { id, request, .. } => self.send(process, id, request),
-            Action::Start { run, module, term } => self.guest_starts(process, run, &module, term.token),
-            Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
-            Action::End(run, reason) => self.guest_is_ended(process, run, reason),
-            Action::Tell(notice) => self.tell(process, &notice),
-            Action::TellRestart(_) => self.tally.count(Seen::Restarted),
-            Action::Exit => self.exit(process),
-        }
-    }
-
-    fn tell(&mut self, process: ProcessId, notice: &Notice) {
-        match notice {
-            Notice::Leading(term) => self.term_begins(process, term.token),
-            Notice::Lost(_, LossReason::Expired) => self.tally.count(Seen::Expired),
-            Notice::Lost(_, LossReason::TakenBy(_)) => self.tally.count(Seen::Taken),
-            Notice::Lost(_, LossReason::Cleared) => self.tally.count(Seen::Cleared),
-            Notice::Lost(_, LossReason::Deleted) => self.tally.count(Seen::Deleted),
-            Notice::Released(_) => self.tally.count(Seen::Released),
-            Notice::StepDownRequested(_) => self.hears_request(process),
-            Notice::NewLeader(_) => self.tally.count(Seen::NewLeader),
-            Notice::HolderEnded(_) => self.tally.count(Seen::EndBelieved),
-            Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
         }
     }
 }

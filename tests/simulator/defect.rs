@@ -1,0 +1,63 @@
+//! Mistakes planted into the world around the core, to see that the simulator finds them. Those that are known
+//! from others say from whom.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Defect {
+    /// The term is counted from when the answer to a write arrives (client-go).
+    TermCountedFromAnswer,
+    /// The term ends without a margin.
+    NoMargin,
+    /// Clocks differ by more than the margin covers.
+    ClocksFarApart,
+    /// The clock that decides does not count suspend (Go's).
+    ClockStopsInSuspend,
+    /// The guest's gate does not look at the bound while nobody runs the control loop.
+    GateTrustsControlLoop,
+    /// Who leads is told so for as long as the store does not say otherwise, for up to 41 s (kube-lease-manager).
+    BeliefOutlastsTerm,
+    /// The store takes every write: two candidates have both acquired (kube-leader-election).
+    NoCompareAndSwap,
+    /// Every process has the same identity.
+    SharedIdentity,
+    /// Versions begin anew when the Lease is made again.
+    VersionsRestart,
+    /// The token is `leaseTransitions`.
+    TransitionsAsToken,
+    /// The runtime says that a guest is gone while it still runs: so the Lease is released before the work has
+    /// stopped (client-go, controller-runtime).
+    GuestDeclaredGone,
+    /// A host that is asked to step down gives the Lease up before its guest has stopped.
+    ReleasesOnRequest,
+    /// The operator empties the holder, instead of asking it.
+    OperatorClears,
+    /// Requests to step down do not last: a Lease is stored without them.
+    RequestsForgotten,
+    /// A leader that is cut off is taken for one that has ended.
+    SilenceTakenForProof,
+    /// A leader that has seen another holder leads on (client-go, until its renew deadline).
+    LeadsOnBesideAnother,
+    /// Who has lost the Lease ends (controller-runtime).
+    ExitsOnLoss,
+    /// Who has lost the Lease does not compete again (kuberhealthy).
+    NeverCompetesAgain,
+    /// A huge duration is believed.
+    HugeDurationBelieved,
+    /// What sends requests has died, and nobody notices (kubert).
+    SendingDies,
+    /// No request goes out before the last one was answered (kube-rs has no read timeout).
+    WaitsForEveryAnswer,
+    /// A Lease that nobody holds is an error (kube-leader-election).
+    NullHolderIsAnError,
+    /// A record has run out when its `renewTime` and duration say so, by the own wall clock.
+    ExpiryByWallClock,
+    /// A record without a duration has run out already (as client-go reads it).
+    MissingDurationHasExpired,
+    /// The foreign electors judge by the wall clock (kubert, kube-leader-election).
+    ForeignExpiryByWallClock,
+    /// What receives effects does not look at their tokens.
+    ReceiverIgnoresTokens,
+    /// One fault never ends: nobody can reach the store any more.
+    NeverHeals,
+}

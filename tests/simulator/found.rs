@@ -1,0 +1,84 @@
+//! A simulator that finds nothing may be blind: every planted mistake has to be found, and as what it is.
+
+use crate::{
+    defect::Defect,
+    invariants::Rule::{self, *},
+    plan, run,
+    shrink::Failure,
+    smallest,
+    trace::Trace,
+};
+
+/// How many histories a planted defect may stay undetected.
+const SEEDS_TO_FIND_A_DEFECT: u64 = 1_000;
+
+/// The first violation that a defect leads to.
+fn found(defect: Defect) -> Failure {
+    (0..SEEDS_TO_FIND_A_DEFECT)
+        .find_map(|seed| {
+            let plan = plan(seed, Some(defect));
+            let violation = run(seed, plan.clone(), Trace::Off).0.err()?;
+            Some(Failure { seed, plan, violation })
+        })
+        .unwrap_or_else(|| panic!("{defect:?} was not found in {SEEDS_TO_FIND_A_DEFECT} histories"))
+}
+
+#[track_caller]
+fn assert_found(defect: Defect, as_one_of: &[Rule]) {
+    let Failure { seed, violation, .. } = found(defect);
+    println!("{defect:?}: seed {seed}: {:?}: {}", violation.rule, violation.text);
+    assert!(as_one_of.contains(&violation.rule), "found, but as something else: {violation:?}");
+}
+
+/// Each planted defect, and the rules that it may be found to break.
+macro_rules! finds {
+    ($($name:ident: $defect:ident, as $($rule:ident)|+;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                assert_found(Defect::$defect, &[$($rule),+]);
+            }
+        )+
+    };
+}
+
+finds! {
+    a_term_counted_from_the_answer: TermCountedFromAnswer, as OneLeader | NoneBesideForeign;
+    a_missing_margin: NoMargin, as OneLeader | NoneBesideForeign;
+    clocks_that_differ_by_more_than_the_margin: ClocksFarApart, as OneLeader | NoneBesideForeign;
+    a_clock_that_stops_in_suspend: ClockStopsInSuspend, as OneLeader | NoneBesideForeign;
+    a_gate_that_trusts_the_control_loop: GateTrustsControlLoop, as GuestInTerm | OneGuest;
+    a_belief_that_outlasts_its_term: BeliefOutlastsTerm, as OneLeader | NoneBesideForeign | OneGuest;
+    a_store_without_compare_and_swap: NoCompareAndSwap, as OneLeader | NoneBesideForeign;
+    an_identity_that_is_shared: SharedIdentity, as OneLeader | NoneBesideForeign;
+    versions_that_begin_anew: VersionsRestart, as TokensGrow;
+    transitions_taken_for_tokens: TransitionsAsToken, as TokensGrow;
+    a_guest_declared_gone_while_it_runs: GuestDeclaredGone, as ReleasedUnderGuest | SecondGuest | EndsTooEarly;
+    a_release_on_request_before_the_guest_has_stopped: ReleasesOnRequest, as ReleasedUnderGuest | SecondGuest;
+    an_operator_who_empties_the_holder: OperatorClears, as OneLeader | NoneBesideForeign;
+    requests_to_step_down_that_are_forgotten: RequestsForgotten, as LeadsOn;
+    silence_that_is_taken_for_proof: SilenceTakenForProof, as OneLeader;
+    a_leader_that_leads_on_beside_another: LeadsOnBesideAnother, as ToldOfAnother;
+    a_host_that_ends_when_it_has_lost: ExitsOnLoss, as EndsUnasked;
+    one_that_never_competes_again: NeverCompetesAgain, as NobodyLeads | LeadsOn;
+    a_huge_duration_that_is_believed: HugeDurationBelieved, as NobodyLeads;
+    requests_that_are_not_sent_any_more: SendingDies, as NobodyLeads;
+    requests_that_wait_for_every_answer: WaitsForEveryAnswer, as NobodyLeads;
+    a_null_holder_that_is_an_error: NullHolderIsAnError, as NobodyLeads;
+    expiry_by_the_wall_clock: ExpiryByWallClock, as TakenTooEarly | OneLeader;
+    a_missing_duration_that_has_expired: MissingDurationHasExpired, as TakenTooEarly;
+    foreign_electors_that_go_by_the_wall_clock: ForeignExpiryByWallClock, as NoneBesideForeign;
+    a_receiver_that_ignores_tokens: ReceiverIgnoresTokens, as EffectOrder;
+    that_nobody_leads_any_more: NeverHeals, as NobodyLeads;
+}
+
+#[test]
+fn what_is_found_is_made_small_and_is_found_again() {
+    let whole = found(Defect::NoCompareAndSwap);
+    let small = smallest(whole.clone());
+    assert_eq!(small.violation.rule, whole.violation.rule);
+    assert_eq!((small.plan.replicas, small.plan.foreigners.len(), small.plan.lull), (2, 0, None));
+    assert!(small.plan.faults.len() <= 1, "two that start at once are enough: {:?}", small.plan.faults);
+    let again = run(small.seed, small.plan, Trace::Off).0.expect_err("it was found");
+    assert_eq!(again.text, small.violation.text);
+}

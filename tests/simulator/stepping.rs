@@ -1,0 +1,113 @@
+//! A process hears something, and does what its replica says.
+
+use leasehold_core::{
+    election::{LossReason, Notice, Reply},
+    replica::{Action, Input},
+};
+
+use crate::{
+    clock::MILLISECOND,
+    invariants::Rule,
+    planted,
+    tally::Seen,
+    world::{Event, ProcessId, World},
+};
+
+impl World {
+    pub(crate) fn step(&mut self, process: ProcessId, input: Input) {
+        let now = self.machines[self.processes[process].machine].clock.now(self.now);
+        // What comes when it was given up tells nothing: a real host does not even wait for it.
+        let target = &mut self.processes[process];
+        let asked_for = match &input {
+            Input::Answered(id, _) => target.sent.is_some_and(|(sent, _)| sent == *id),
+            _ => true,
+        };
+        if asked_for {
+            target.told.hear(&input, &target.identity, now.boot);
+        }
+        match self.plan.defect {
+            None => self.step_replica(process, input),
+            Some(_) => {
+                for input in self.planted_inputs(process, input) {
+                    if self.processes[process].alive {
+                        self.step_replica(process, input);
+                    }
+                }
+            }
+        }
+    }
+
+    fn step_replica(&mut self, process: ProcessId, input: Input) {
+        let target = &mut self.processes[process];
+        let clock = &self.machines[target.machine].clock;
+        let now = clock.now(self.now);
+        if let (Input::Answered(id, Ok(Reply::Written(_))), Some((sent, at))) = (&input, target.sent)
+            && *id == sent
+        {
+            target.last_write_took = self.now - at;
+        }
+        self.trace.line(self.now, || format!("{} <- {input:?}", target.identity));
+        let mut actions = target.replica.step(now, input);
+        if actions.iter().any(|action| matches!(action, Action::Tell(Notice::RequestFailed(..)))) {
+            target.sent = None;
+        }
+        let leadership = planted::leadership(&self.store, self.plan.defect, target.replica.leadership(now.boot));
+        let next = target.replica.next_deadline(now.boot);
+        if next.is_some_and(|next| next <= now.boot) {
+            self.invariants.violated(Rule::Spins, || format!("{} wants to be called again at once", target.identity));
+        }
+        target.wake += 1;
+        let wake = target.wake;
+        let wake_at = next.map(|next| clock.when(next));
+        if let Some(wake_at) = wake_at {
+            // The process does not get to run on the spot, and now and then not for a while.
+            let late = if !self.is_quiet() && self.rng.f64() < 0.01 { 300 * MILLISECOND } else { 2 * MILLISECOND };
+            let late = self.rng.u64(0..late);
+            self.at(wake_at.saturating_add(late), Event::Wake(process, wake));
+        }
+        let expired = actions.iter().any(planted::is_expiry);
+        if self.plan.defect.is_some() {
+            actions = self.planted_actions(process, actions);
+        }
+        self.publish(process, &leadership, expired);
+        let begins = actions.iter().any(|action| matches!(action, Action::Tell(Notice::Leading(_))));
+        if begins && actions.iter().any(|action| matches!(action, Action::Tell(Notice::StepDownRequested(_)))) {
+            self.tally.count(Seen::StepDownTakenAlong);
+        }
+        for action in actions {
+            self.act(process, action);
+        }
+    }
+
+    fn act(&mut self, process: ProcessId, action: Action) {
+        let identity = &self.processes[process].identity;
+        self.trace.line(self.now, || format!("{identity} -> {action:?}"));
+        match action {
+            Action::Send { id, request, .. } => {
+                self.check_takeover(process, &request);
+                self.send(process, id, request);
+            }
+            Action::Start { run, module, term } => self.guest_starts(process, run, &module, term.token),
+            Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
+            Action::End(run, reason) => self.guest_is_ended(process, run, reason),
+            Action::Tell(notice) => self.tell(process, &notice),
+            Action::TellRestart(_) => self.tally.count(Seen::Restarted),
+            Action::Exit => self.exit(process),
+        }
+    }
+
+    fn tell(&mut self, process: ProcessId, notice: &Notice) {
+        match notice {
+            Notice::Leading(term) => self.term_begins(process, term.token),
+            Notice::Lost(_, LossReason::Expired) => self.tally.count(Seen::Expired),
+            Notice::Lost(_, LossReason::TakenBy(_)) => self.tally.count(Seen::Taken),
+            Notice::Lost(_, LossReason::Cleared) => self.tally.count(Seen::Cleared),
+            Notice::Lost(_, LossReason::Deleted) => self.tally.count(Seen::Deleted),
+            Notice::Released(_) => self.tally.count(Seen::Released),
+            Notice::StepDownRequested(_) => self.hears_request(process),
+            Notice::NewLeader(_) => self.tally.count(Seen::NewLeader),
+            Notice::HolderEnded(_) => self.tally.count(Seen::EndBelieved),
+            Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
+        }
+    }
+}
