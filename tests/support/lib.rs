@@ -5,6 +5,7 @@ pub mod captured_log;
 pub mod cluster;
 pub mod control_plane;
 pub mod event_log;
+pub mod guardian;
 pub mod guest_bench;
 pub mod host_process;
 pub mod network;

@@ -27,8 +27,9 @@ use tempfile::TempDir;
 pub use self::audit::Request;
 use self::{
     credentials::{Authority, Credentials, write_kubeconfig},
-    process::{Guardian, Process},
+    process::Process,
 };
+use crate::guardian::Guardian;
 
 /// How long the API server may take to become ready. It takes about three seconds alone on two
 /// cores; tests that run beside a compiler have seen many times that.
@@ -97,7 +98,7 @@ impl ControlPlane {
                 .await?;
 
         let etcd = start_etcd(&binaries, folder.path(), etcd_port)?;
-        guardian.watch_over(&[&etcd])?;
+        guardian.watch_over(&[etcd.id()])?;
         let mut this = Self {
             api_server: None,
             etcd,
@@ -180,7 +181,7 @@ impl ControlPlane {
             api_server.kill()?;
             // It is reaped when it is dropped, and not before can its id become another process's:
             // by then the guardian has forgotten the id.
-            self.guardian.watch_over(&[&self.etcd])?;
+            self.guardian.watch_over(&[self.etcd.id()])?;
         }
         Ok(())
     }
@@ -194,7 +195,7 @@ impl ControlPlane {
         ensure!(self.api_server.is_none(), "the API server runs already");
         let api_server = start_api_server(&self.binaries, self.folder.path(), self.etcd_port, self.server)?;
         let api_server = self.api_server.insert(api_server);
-        self.guardian.watch_over(&[&self.etcd, api_server])?;
+        self.guardian.watch_over(&[self.etcd.id(), api_server.id()])?;
         let outcome = wait_until_ready(&self.config, &mut self.etcd, api_server).await;
         if outcome.is_err() {
             // Why it did not start says more than why it could not be stopped.

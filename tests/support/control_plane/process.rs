@@ -1,9 +1,8 @@
-//! The child processes of a control plane, and who cleans up after them.
+//! The child processes of a control plane.
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::process::CommandExt,
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -38,6 +37,10 @@ impl Process {
                 format!("cannot run {program} (tests/cluster/binaries builds it)")
             })?;
         Ok(Self { name, child, log })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL. It is reaped when this is dropped.
@@ -80,55 +83,5 @@ impl Drop for Process {
         // Either fails only where the process has ended and is reaped already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A shell that outlives the test process where that dies without cleaning up: the pipe from there
-/// closes, and the shell kills the processes it was told of and removes the folder.
-///
-/// A parent-death signal would need `unsafe` or `setpriv`, would come when the thread that started
-/// the child ends (a test's, mostly), and would leave the folder.
-pub(super) struct Guardian(Child);
-
-impl Guardian {
-    const SCRIPT: &str = "
-        while read -r line; do pids=$line; done
-        kill -KILL $pids
-        # A process that is just dying may still add a file.
-        for attempt in 1 2 3 4 5; do
-            rm -rf -- \"$1\" && exit
-            sleep 1
-        done";
-
-    pub(super) fn over(folder: &Path) -> Result<Self> {
-        let child = Command::new("sh")
-            .args(["-c", Self::SCRIPT, "leasehold-test-guardian"])
-            .arg(folder)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Ctrl-C and a test runner's time limit kill the whole group of the test process.
-            .process_group(0)
-            .spawn()
-            .context("cannot run sh")?;
-        Ok(Self(child))
-    }
-
-    /// From now on these are the processes to kill, and no others.
-    pub(super) fn watch_over(&mut self, processes: &[&Process]) -> Result<()> {
-        let ids: Vec<_> = processes.iter().map(|p| p.child.id().to_string()).collect();
-        let pipe = self.0.stdin.as_mut().context("the guardian has no pipe")?;
-        // In one write, so that a line is there as a whole or not at all.
-        let line = ids.join(" ") + "\n";
-        pipe.write_all(line.as_bytes()).context("the guardian has ended")
-    }
-}
-
-impl Drop for Guardian {
-    fn drop(&mut self) {
-        // By SIGKILL, and before the pipe closes: it must not do its work now.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
