@@ -46,7 +46,7 @@ impl Told {
         self.hears(Wanted::line(host, wanted, code))
     }
 
-    fn is_fine(self) -> Judge {
+    fn passes(self) -> Judge {
         assert!(self.judge.violations.is_empty(), "{:?}", self.judge.violations);
         self.judge
     }
@@ -68,7 +68,7 @@ fn a_is_stopped_past_its_term() -> Told {
 }
 
 #[test]
-fn one_after_the_other_is_fine_and_what_is_between_them_is_counted() {
+fn one_after_the_other_passes_and_what_is_between_them_is_counted() {
     let judge = a_leads()
         .stops("a-1", 5)
         .says("a-1", "released", 5, "")
@@ -77,7 +77,7 @@ fn one_after_the_other_is_fine_and_what_is_between_them_is_counted() {
         .stops("b-1", 7)
         .says("b-1", "guest-started", 7, "")
         .writes("b-1", 7, 1)
-        .is_fine();
+        .passes();
     let found = judge.found;
     assert_eq!((found.terms, found.handovers, found.guests, found.writes), (2, 1, 3, 4));
     let without: Vec<_> = found.without_leader.iter().map(std::time::Duration::as_millis).collect();
@@ -134,21 +134,21 @@ fn a_release_under_a_running_guest_is_found() {
 
 #[test]
 fn whoever_is_stopped_may_be_followed_and_has_to_say_that_it_stopped_when_it_goes_on() {
-    let judge = a_is_stopped_past_its_term().note(Note::GoesOn, "a-1").stops("a-1", 5).writes("b-1", 7, 2).is_fine();
+    let judge = a_is_stopped_past_its_term().note(Note::GoesOn, "a-1").stops("a-1", 5).writes("b-1", 7, 2).passes();
     assert_eq!((judge.found.in_flight, judge.leader()), (0, Some("b-1")));
 }
 
 #[test]
 fn one_write_may_be_under_way_when_a_host_is_stopped_and_a_second_is_found() {
     let one = || a_is_stopped_past_its_term().note(Note::GoesOn, "a-1").writes("a-1", 5, 3);
-    assert_eq!(one().stops("a-1", 5).is_fine().found.in_flight, 1);
+    assert_eq!(one().stops("a-1", 5).passes().found.in_flight, 1);
     one().writes("a-1", 5, 4).violates("was refused");
 }
 
 #[test]
 fn a_leader_stopped_for_a_moment_is_no_excuse_for_what_it_does_after_its_next_write() {
     let leads_on = || a_leads().note(Note::Stopped, "a-1").note(Note::GoesOn, "a-1").writes("a-1", 5, 3);
-    leads_on().is_fine();
+    leads_on().passes();
     leads_on().starts("b-1", 7).violates("beside those of [\"a-1\"]");
 }
 
@@ -160,17 +160,17 @@ fn a_stopped_process_that_writes_is_found() {
 #[test]
 fn a_killed_leader_is_followed_and_another_that_ends_has_to_end_well() {
     let killed = a_leads().ends("a-1", Wanted::Killed, None).starts("b-1", 7);
-    killed.ends("b-1", Wanted::Asked, Some(0)).is_fine();
+    killed.ends("b-1", Wanted::Asked, Some(0)).passes();
     a_leads().ends("a-1", Wanted::Asked, Some(1)).violates("a-1 has ended with exit code Some(1)");
     a_leads().ends("a-1", Wanted::Nothing, Some(0)).violates("a-1 has ended with exit code Some(0)");
-    let judge = Told::default().ends("c-1", Wanted::Nothing, Some(1)).is_fine();
+    let judge = Told::default().ends("c-1", Wanted::Nothing, Some(1)).passes();
     assert_eq!(judge.found.not_started, 1);
     Told::default().ends("c-1", Wanted::Nothing, Some(101)).violates("c-1 has ended with exit code Some(101)");
 }
 
 #[test]
 fn calm_is_over_with_the_next_write() {
-    let judge = a_leads().note(Note::Calm, "").stops("a-1", 5).starts("b-1", 7).writes("b-1", 7, 1).is_fine();
+    let judge = a_leads().note(Note::Calm, "").stops("a-1", 5).starts("b-1", 7).writes("b-1", 7, 1).passes();
     let calms: Vec<_> = judge.found.calms.iter().map(std::time::Duration::as_millis).collect();
     assert_eq!(calms, [4]);
 }
