@@ -13,6 +13,9 @@ use leasehold_tests::{
 
 use crate::history::{Note, Wanted, host_of};
 
+/// How long the guest pauses between two writes.
+const PAUSE_MICROS: i64 = 20_000;
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
@@ -64,6 +67,8 @@ struct Guest {
     token: u64,
     /// Of its last write.
     seq: u64,
+    /// The time of that, and before the first there is none.
+    wrote_at: Option<i64>,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -71,9 +76,12 @@ enum State {
     #[default]
     Runs,
     /// By SIGSTOP.
-    Stopped,
+    Stopped {
+        at: i64,
+    },
     /// After that, and what it has said since may be from before.
     GoesOn {
+        stopped_at: i64,
         in_flight: bool,
     },
     Gone,
@@ -98,10 +106,14 @@ impl Judge {
         let host = self.hosts.entry(name.to_owned()).or_default();
         match note {
             Note::Stopped => {
-                host.state = State::Stopped;
+                host.state = State::Stopped { at: self.clock };
                 self.found.leaders_stopped += usize::from(host.guest.is_some());
             }
-            Note::GoesOn => host.state = State::GoesOn { in_flight: false },
+            Note::GoesOn => {
+                if let State::Stopped { at } = host.state {
+                    host.state = State::GoesOn { stopped_at: at, in_flight: false };
+                }
+            }
             Note::Gone => {
                 host.state = State::Gone;
                 host.guest = None;
@@ -129,7 +141,7 @@ impl Judge {
 
     fn hears_host(&mut self, name: &str, event: &Event) {
         let host = self.hosts.entry(name.to_owned()).or_default();
-        if matches!(host.state, State::Stopped | State::Gone) {
+        if matches!(host.state, State::Stopped { .. } | State::Gone) {
             let violation = format!("{name} is {:?}, and has written {}", host.state, event.line);
             return self.violated(violation);
         }
@@ -138,7 +150,7 @@ impl Judge {
             "guest-started" => self.started(name, event.token()),
             "guest-output" => {
                 if let Some(write) = Write::of(event) {
-                    self.written(name, write);
+                    self.written(name, write, event.at_micros);
                 }
             }
             "guest-stopped" => match host.guest.take_if(|guest| guest.token == event.token()) {
@@ -156,7 +168,7 @@ impl Judge {
         self.owned(name, token);
         let host = self.hosts.entry(name.to_owned()).or_default();
         let stale = matches!(host.state, State::GoesOn { .. });
-        if let Some(before) = host.guest.replace(Guest { token, seq: 0 }) {
+        if let Some(before) = host.guest.replace(Guest { token, seq: 0, wrote_at: None }) {
             self.violated(format!("{name} starts a guest beside the one of token {}", before.token));
         }
         if token < self.highest_token {
@@ -183,34 +195,42 @@ impl Judge {
         }
     }
 
-    fn written(&mut self, name: &str, write: Write) {
+    fn written(&mut self, name: &str, write: Write, at: i64) {
         let Write { token, seq } = write;
         self.owned(name, token);
         self.found.writes += 1;
+        let refused = self.register.write(write).err();
         let host = self.hosts.entry(name.to_owned()).or_default();
-        match &mut host.guest {
-            Some(guest) if (guest.token, guest.seq + 1) == (token, seq) => guest.seq = seq,
-            other => {
-                let violation = format!("{name} has written {write:?}, when {other:?} runs there");
-                self.violated(violation);
+        let mut wrote_at = None;
+        let follows = match &mut host.guest {
+            Some(guest) if (guest.token, guest.seq + 1) == (token, seq) => {
+                guest.seq = seq;
+                wrote_at = guest.wrote_at.replace(at);
+                true
             }
-        }
-        match (self.register.write(write), &mut self.hosts.entry(name.to_owned()).or_default().state) {
-            (Ok(()), state) => {
+            _ => false,
+        };
+        let violation = (!follows).then(|| format!("{name} has written {write:?}, when {:?} runs there", host.guest));
+        match (refused, &mut host.state) {
+            (None, state) => {
                 *state = State::Runs;
                 if let Some(calm) = self.calm.take() {
                     self.found.calms.push(micros(self.clock - calm));
                 }
             }
-            // The one call that a process stopped right behind its gate finishes when it goes on.
-            (Err(_), State::GoesOn { in_flight: before @ false }) => {
+            // The one call that a process stopped right behind its gate finishes when it goes on. One
+            // that was stopped before its guest wanted to write again had not been at the gate.
+            (Some(_), State::GoesOn { stopped_at, in_flight: before @ false })
+                if wrote_at.is_none_or(|at| *stopped_at >= at + PAUSE_MICROS) =>
+            {
                 *before = true;
                 self.found.in_flight += 1;
             }
-            (Err(Refused { highest }), _) => {
+            (Some(Refused { highest }), _) => {
                 self.violated(format!("{name} has written {write:?} after {highest}, and was refused"));
             }
         }
+        self.violations.extend(violation);
     }
 
     fn owned(&mut self, name: &str, token: u64) {

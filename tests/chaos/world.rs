@@ -38,6 +38,8 @@ const STAY_OUT: Duration = Duration::from_secs(30);
 /// In calm, somebody leads within this: a lease that has just been seen for the first time runs out,
 /// a standby whose request has failed tries again, and then the machine is busy.
 const CALM: Duration = LEASE.saturating_add(RETRY).saturating_add(Duration::from_secs(1));
+/// How long those are down that end by themselves, because the API server does not answer.
+const DOWN: Duration = Duration::from_millis(500);
 /// How often what happens by itself is looked after.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -53,7 +55,7 @@ pub(crate) struct World {
     module: Vec<u8>,
     modules_made: u8,
     to_be_undone: Vec<(Instant, Undo)>,
-    /// How long those are down that end by themselves, or were asked to.
+    /// For how long each is down when it ends next, where it is not killed.
     down: [Duration; HOSTS],
     pub(crate) done: BTreeMap<String, usize>,
     pub(crate) failed: BTreeMap<String, usize>,
@@ -105,7 +107,7 @@ impl World {
             module,
             modules_made: 0,
             to_be_undone: Vec::new(),
-            down: [Duration::ZERO; HOSTS],
+            down: [DOWN; HOSTS],
             done: BTreeMap::new(),
             failed: BTreeMap::new(),
             runtime,
@@ -197,7 +199,7 @@ impl World {
             }),
             Fault::Kill(target, down) => self.at(target, |world, index| world.hosts.kill(index, down, &world.history)),
             Fault::Terminate(target, down) => self.at(target, |world, index| {
-                world.down[index] = down;
+                world.down[index] = DOWN.max(down);
                 Ok(world.hosts.terminate(index, &world.history))
             }),
             Fault::Silence(target, time) => {
@@ -301,7 +303,7 @@ impl World {
     pub(crate) fn calm(&mut self) -> Result<()> {
         let all = std::mem::take(&mut self.to_be_undone);
         self.undo(all)?;
-        self.down = [Duration::ZERO; HOSTS];
+        self.down = [DOWN; HOSTS];
         self.wait_for("the API server is back", PATIENCE, |world| world.api_server.is_well())?;
         self.wait_for("what was begun has ended", PATIENCE, |world| Ok(world.begun.is_empty()))?;
         self.hosts.start_all_now(&self.history)?;
