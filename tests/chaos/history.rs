@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use leasehold_tests::host_process::Event;
+use leasehold_tests::event_log::Event;
 use serde_json::{Value, json};
 
 use crate::judge::Judge;

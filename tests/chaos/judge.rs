@@ -2,12 +2,13 @@
 //! the lines were written, and says what must not have been.
 //!
 //! That order is the kernel's: all write into one pipe, a line at once. Whatever is judged by it
-//! needs no clock. (Times are read for one purpose, to tell how long nobody led.)
+//! needs no clock. (Times are read to tell how long nobody led, and whether a write was due when its
+//! host was stopped.)
 
 use std::{collections::BTreeMap, time::Duration};
 
 use leasehold_tests::{
-    host_process::Event,
+    event_log::Event,
     register::{Refused, Register, Write},
 };
 

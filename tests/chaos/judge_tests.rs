@@ -1,6 +1,6 @@
 //! The judge on made-up histories: what it has to find, and what it must not.
 
-use leasehold_tests::host_process::Event;
+use leasehold_tests::event_log::Event;
 use serde_json::{Value, json};
 
 use crate::{

@@ -55,7 +55,10 @@ fn whatever_is_done_to_five_hosts_their_guests_never_overlap_and_in_calm_one_lea
         violations.push(format!("a host has panicked:\n{stderr}"));
     }
     let summary = summary(&told, begun.elapsed());
-    println!("seed {seed}, {rounds} rounds, done {done:?}, of which failed {failed:?}\n{summary}");
+    println!(
+        "seed {seed}, {rounds} rounds, done {done:?}, of which failed {failed:?}\n{summary}\nall of it: {}",
+        keep(&told)
+    );
     assert!(violations.is_empty(), "{}", report(seed, time, &violations, &told));
     let found = &told.judge.found;
     assert!(found.handovers > rounds, "too little has happened");
@@ -89,15 +92,19 @@ fn summary(told: &Told, time: Duration) -> String {
     )
 }
 
-fn report(seed: u64, time: Duration, violations: &[String], told: &Told) -> String {
-    let history = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{seed}.jsonl"));
-    let kept = match fs::write(&history, told.lines.join("\n")) {
+/// Keeps all that was told, where cargo keeps what tests leave; says where.
+fn keep(told: &Told) -> String {
+    let history = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos.jsonl");
+    match fs::write(&history, told.lines.join("\n")) {
         Ok(()) => history.display().to_string(),
         Err(error) => error.to_string(),
-    };
+    }
+}
+
+fn report(seed: u64, time: Duration, violations: &[String], told: &Told) -> String {
     let mut report = format!(
-        "{}\nall of the history: {kept}\nthe same again: LEASEHOLD_CHAOS_SEED={seed} LEASEHOLD_CHAOS_SECONDS={} cargo test \
-         -p leasehold-tests --test chaos -- --nocapture\n",
+        "{}\nthe same again: LEASEHOLD_CHAOS_SEED={seed} LEASEHOLD_CHAOS_SECONDS={} cargo test -p leasehold-tests \
+         --test chaos -- --nocapture\n",
         violations.join("\n"),
         time.as_secs()
     );
