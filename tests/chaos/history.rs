@@ -33,16 +33,19 @@ pub(crate) enum Note {
     Gone,
     /// Nothing is done to anybody any more.
     Calm,
+    /// And nobody is started any more: how long nobody leads says nothing from now on.
+    Over,
     /// Whatever else is done, for people.
     Did,
 }
 
 impl Note {
-    const ALL: [(Self, &str); 5] = [
+    const ALL: [(Self, &str); 6] = [
         (Self::Stopped, "chaos-stopped"),
         (Self::GoesOn, "chaos-goes-on"),
         (Self::Gone, "chaos-gone"),
         (Self::Calm, "chaos-calm"),
+        (Self::Over, "chaos-over"),
         (Self::Did, "chaos-did"),
     ];
 

@@ -31,6 +31,8 @@ pub(crate) struct Judge {
     /// Since when nobody leads.
     leaderless: Option<i64>,
     calm: Option<i64>,
+    /// How long nobody leads is counted no more.
+    over: bool,
     pub(crate) violations: Vec<String>,
     pub(crate) found: Found,
 }
@@ -104,6 +106,18 @@ impl Judge {
     }
 
     fn hears_note(&mut self, note: Note, name: &str) {
+        match note {
+            Note::Calm => self.calm = Some(self.clock),
+            Note::Over => {
+                self.over = true;
+                self.leaderless = None;
+            }
+            Note::Did => {}
+            Note::Stopped | Note::GoesOn | Note::Gone => self.hears_of_process(note, name),
+        }
+    }
+
+    fn hears_of_process(&mut self, note: Note, name: &str) {
         let host = self.hosts.entry(name.to_owned()).or_default();
         match note {
             Note::Stopped => {
@@ -115,12 +129,10 @@ impl Judge {
                     host.state = State::GoesOn { stopped_at: at, in_flight: false };
                 }
             }
-            Note::Gone => {
+            _ => {
                 host.state = State::Gone;
                 host.guest = None;
             }
-            Note::Calm => self.calm = Some(self.clock),
-            Note::Did => {}
         }
     }
 
@@ -248,7 +260,7 @@ impl Judge {
                 self.found.without_leader.push(micros(self.clock - since));
                 self.leaderless = None;
             }
-            (false, None) if self.found.guests > 0 => self.leaderless = Some(self.clock),
+            (false, None) if self.found.guests > 0 && !self.over => self.leaderless = Some(self.clock),
             _ => {}
         }
     }

@@ -42,8 +42,9 @@ fn whatever_is_done_to_five_hosts_their_guests_never_overlap_and_in_calm_one_lea
     while outcome.is_ok() && begun.elapsed() < time {
         rounds += 1;
         let left = time.saturating_sub(begun.elapsed());
-        // Who has stepped down stays out for half a minute, and all are wanted at the end.
-        outcome = world.rage(&mut plan, left.min(ROUND), left > ROUND).and_then(|()| world.calm());
+        // Who has stepped down stays out for a while, and all are wanted at the end.
+        let step_downs_until = begun + time.saturating_sub(ROUND);
+        outcome = world.rage(&mut plan, left.min(ROUND), step_downs_until).and_then(|()| world.calm());
     }
     let outcome = outcome.and_then(|()| world.end());
     let (done, failed) = (std::mem::take(&mut world.done), std::mem::take(&mut world.failed));

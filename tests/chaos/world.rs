@@ -116,12 +116,12 @@ impl World {
     }
 
     /// As the plan says, for this long.
-    pub(crate) fn rage(&mut self, plan: &mut Plan, time: Duration, step_downs: bool) -> Result<()> {
+    pub(crate) fn rage(&mut self, plan: &mut Plan, time: Duration, step_downs_until: Instant) -> Result<()> {
         let until = Instant::now() + time;
         while Instant::now() < until {
             let (pause, fault) = plan.draw();
             self.wait(pause.min(until.saturating_duration_since(Instant::now())))?;
-            if fault != Fault::StepDown || step_downs {
+            if fault != Fault::StepDown || Instant::now() < step_downs_until {
                 self.does(fault)?;
             }
         }
@@ -326,6 +326,7 @@ impl World {
     /// all that still competes.
     pub(crate) fn end(&mut self) -> Result<()> {
         self.hosts.last_boot = true;
+        self.history.note(Note::Over, "");
         while self.hosts.names().next().is_some() {
             self.wait_for("one of those that are left leads", PATIENCE, |world| Ok(world.leader().is_some()))?;
             let leader = self.leader().context("it led just now")?;
