@@ -149,7 +149,7 @@ pub(crate) struct World {
 }
 
 /// An event in the queue, which orders by time and sequence alone.
-struct QueuedEvent(Event);
+struct QueuedEvent(Box<Event>);
 
 impl PartialEq for QueuedEvent {
     fn eq(&self, _: &Self) -> bool {
@@ -272,7 +272,7 @@ impl World {
             self.tally.events += 1;
             // What ran until now ran in the bounds of before.
             self.check_guests();
-            self.handle(event);
+            self.handle(*event);
             self.check_guests();
             self.check_lull();
             if let Some(violation) = self.invariants.violation.take() {
@@ -286,7 +286,7 @@ impl World {
 
     pub(crate) fn at(&mut self, at: TrueTime, event: Event) {
         self.queued += 1;
-        self.queue.push(Reverse((at.max(self.now), self.queued, QueuedEvent(event))));
+        self.queue.push(Reverse((at.max(self.now), self.queued, QueuedEvent(Box::new(event)))));
     }
 
     /// Some time from now, at most `within`.
