@@ -82,3 +82,14 @@ fn what_is_found_is_made_small_and_is_found_again() {
     let again = run(small.seed, small.plan, Trace::Off).0.expect_err("it was found");
     assert_eq!(again.text, small.violation.text);
 }
+
+#[test]
+fn lulls_of_either_kind_show_that_nobody_leads() {
+    for kind in ["all outages are so short", "answers the larger part of the time"] {
+        let shows = |seed| {
+            let violation = run(seed, plan(seed, Some(Defect::SendingDies)), Trace::Off).0.err();
+            violation.is_some_and(|violation| violation.text.contains(kind))
+        };
+        assert!((0..SEEDS_TO_FIND_A_DEFECT).any(shows), "no lull said that {kind}");
+    }
+}
