@@ -147,4 +147,5 @@ fn a_leader_whose_pod_is_deleted_hands_over_before_the_kubelet_asks_and_then_wai
     assert!(leader.is_running(), "an ended container might be started again");
     leader.signal(Signal::TERM);
     assert_eq!(leader.wait().code(), Some(0));
+    leader.wait_for_event("shutdown", 1);
 }

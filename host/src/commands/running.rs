@@ -71,9 +71,17 @@ impl Running {
             );
         }
         // A kubelet that has yet to hear of the deletion would start an ended container again.
-        if signal_to_come && tokio::time::timeout(KUBELET_LATE_MAX, signals.next()).await.is_err() {
-            let waited = KUBELET_LATE_MAX;
-            tracing::warn!(event = "no-signal", "the kubelet has sent no signal for {waited:?}: ending without it");
+        if signal_to_come {
+            match tokio::time::timeout(KUBELET_LATE_MAX, signals.next()).await {
+                Ok(name) => tracing::info!(event = "shutdown", signal = name, "all has ended already"),
+                Err(_) => {
+                    let waited = KUBELET_LATE_MAX;
+                    tracing::warn!(
+                        event = "no-signal",
+                        "the kubelet has sent no signal for {waited:?}: ending without it"
+                    );
+                }
+            }
         }
         Ok(())
     }
