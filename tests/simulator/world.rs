@@ -223,7 +223,8 @@ impl World {
         }
         for index in 0..world.plan.faults.len() {
             let at = world.plan.faults[index].at_ms * MILLISECOND;
-            world.at(if at < lull_at { at } else { at + lull_lasts }, Event::Fault(index));
+            // Not at the very moment at which the lull ends: it is over then.
+            world.at(if at < lull_at { at } else { at + lull_lasts + MILLISECOND }, Event::Fault(index));
         }
         if world.plan.lull.is_some() {
             world.at(lull_at, Event::LullBegins);
