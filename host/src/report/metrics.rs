@@ -1,7 +1,7 @@
 //! Metrics, in the text form that Prometheus and OpenMetrics share. Where client-go has a name for
 //! something, it is the same name.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use leasehold_core::task::Digest;
 use prometheus_client::{
@@ -77,7 +77,7 @@ impl Metrics {
         families.token.get_or_create(&labels).set(0);
         families.swaps.get_or_create(&labels).inc_by(0);
         families.rejections.get_or_create(&labels).inc_by(0);
-        TaskMetrics { families, labels, lease, module: Arc::default() }
+        TaskMetrics { families, labels, lease, module: Mutex::default() }
     }
 
     /// All of them as text, and its media type.
@@ -96,7 +96,7 @@ pub struct TaskMetrics {
     families: Families,
     labels: TaskLabels,
     lease: LeaseLabels,
-    module: Arc<Mutex<Option<ModuleLabels>>>,
+    module: Mutex<Option<ModuleLabels>>,
 }
 
 impl TaskMetrics {
