@@ -21,6 +21,7 @@ use std::{
 };
 
 use history::Told;
+use leasehold_tests::from_env;
 use plan::Plan;
 use world::World;
 
@@ -115,9 +116,4 @@ fn report(seed: u64, time: Duration, violations: &[String], told: &Told) -> Stri
         let _ = writeln!(report, "  {line}");
     }
     report
-}
-
-fn from_env(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|error| panic!("{name} must be a number, not {text:?}: {error}")))
 }

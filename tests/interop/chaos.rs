@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use leasehold_tests::host_process::PATIENCE;
+use leasehold_tests::{from_env, host_process::PATIENCE};
 
 use crate::{
     peers::{Durations, Kind, Naive},
@@ -18,8 +18,8 @@ const PLAYERS: [Kind; 7] =
 
 #[test]
 fn ended_and_started_at_random_no_guest_ever_runs_beside_another_leader() {
-    let seed = number_from_environment("LEASEHOLD_INTEROP_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let time = Duration::from_secs(number_from_environment("LEASEHOLD_INTEROP_SECONDS").unwrap_or(60));
+    let seed = from_env("LEASEHOLD_INTEROP_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let time = Duration::from_secs(from_env("LEASEHOLD_INTEROP_SECONDS").unwrap_or(60));
     println!("LEASEHOLD_INTEROP_SEED={seed}, for {time:?}");
     let cluster = Cluster::start();
     let mut chaos = Chaos {
@@ -116,9 +116,4 @@ impl Chaos {
             self.scene.end(player, gracefully);
         }
     }
-}
-
-fn number_from_environment(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }

@@ -54,9 +54,17 @@ impl Cluster {
         (leader, standby)
     }
 
-    pub(super) fn leases(&self) -> Api<Lease> {
+    /// The objects of a kind.
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
         let _inside = self.runtime.enter();
-        Api::namespaced(self.plane.client(), "default")
+        Api::default_namespaced(self.plane.client())
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        self.api()
     }
 
     pub(super) fn lease(&self) -> Lease {

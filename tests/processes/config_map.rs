@@ -15,7 +15,7 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, ResourceExt,
+    ResourceExt,
     api::{DeleteParams, ListParams, ObjectMeta, PostParams},
 };
 use leasehold_tests::{
@@ -29,18 +29,13 @@ use super::{LEASE, cluster::Cluster, only};
 const KEY: &str = "task.wasm";
 
 impl Cluster {
-    fn config_maps(&self) -> Api<ConfigMap> {
-        let _inside = self.runtime.enter();
-        Api::default_namespaced(self.plane.client())
-    }
-
     fn put_module(&self, bytes: &[u8]) {
         let config_map = ConfigMap {
             metadata: ObjectMeta { name: Some("nightly".into()), ..ObjectMeta::default() },
             binary_data: Some([(KEY.to_owned(), ByteString(bytes.to_owned()))].into()),
             ..ConfigMap::default()
         };
-        let (config_maps, params) = (self.config_maps(), PostParams::default());
+        let (config_maps, params) = (self.api(), PostParams::default());
         self.runtime
             .block_on(async {
                 match config_maps.replace("nightly", &params, &config_map).await {
@@ -65,11 +60,7 @@ impl Cluster {
 
     /// The Events on the Lease, as `kubectl describe` finds them: reason, type, note.
     fn events(&self) -> Vec<(String, String, String)> {
-        let leases: Api<Lease> = self.leases();
-        let events: Api<CoreEvent> = {
-            let _inside = self.runtime.enter();
-            Api::default_namespaced(self.plane.client())
-        };
+        let (leases, events) = (self.api::<Lease>(), self.api::<CoreEvent>());
         self.runtime.block_on(async {
             let uid = leases.get("task").await.expect("the lease is there").uid().expect("it has a uid");
             let about = format!("involvedObject.kind=Lease,involvedObject.name=task,involvedObject.uid={uid}");
@@ -141,7 +132,7 @@ fn a_new_module_takes_over_with_the_write_and_a_broken_one_changes_nothing() {
     });
 
     // So does one whose ConfigMap is gone.
-    cluster.runtime.block_on(cluster.config_maps().delete("nightly", &DeleteParams::default())).expect("deleted");
+    cluster.runtime.block_on(cluster.api::<ConfigMap>().delete("nightly", &DeleteParams::default())).expect("deleted");
     let rejected = leader.wait_for_event("module-rejected", 2);
     assert!(rejected.message().contains("there is no configmap default/nightly"), "{}", rejected.message());
 

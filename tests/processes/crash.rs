@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -22,8 +22,7 @@ const LONG: [&str; 6] = ["--lease-duration", "300s", "--renew-deadline", "200s",
 
 impl Cluster {
     fn pods(&self) -> Api<Pod> {
-        let _inside = self.runtime.enter();
-        Api::default_namespaced(self.plane.client())
+        self.api()
     }
 
     fn make_pod(&self, name: &str) {
@@ -39,12 +38,9 @@ impl Cluster {
 
     /// Nobody else makes it: there are no controllers.
     fn make_service_account(&self) {
-        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = {
-            let _inside = self.runtime.enter();
-            Api::default_namespaced(self.plane.client())
-        };
-        let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).expect("an account");
-        match self.runtime.block_on(accounts.create(&PostParams::default(), &account)) {
+        let account = json!({"metadata": {"name": "default"}});
+        let account: ServiceAccount = serde_json::from_value(account).expect("an account");
+        match self.runtime.block_on(self.api().create(&PostParams::default(), &account)) {
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             made => drop(made.expect("made")),
         }

@@ -5,9 +5,12 @@ pub mod captured_log;
 pub mod cluster;
 pub mod control_plane;
 pub mod event_log;
+mod from_env;
 pub mod guardian;
 pub mod guest_bench;
 pub mod host_process;
 pub mod network;
 pub mod register;
 pub mod table;
+
+pub use from_env::from_env;

@@ -7,44 +7,20 @@ use k8s_openapi::api::{
     core::v1::ConfigMap,
     rbac::v1::{Role, RoleBinding},
 };
-use kube::{
-    Api,
-    api::{Patch, PatchParams, PostParams},
-};
-use leasehold_tests::{
-    build,
-    control_plane::ControlPlane,
-    host_process::{HostProcess, PATIENCE, Said, leasehold},
-};
+use kube::api::{Patch, PatchParams, PostParams};
+use leasehold_tests::host_process::{HostProcess, PATIENCE, Said, leasehold};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Desk, FAILED, MISTAKE, good, refused};
-
-struct Cluster {
-    plane: ControlPlane,
-    runtime: tokio::runtime::Runtime,
-}
+use super::{super::cluster::Cluster, Desk, FAILED, MISTAKE, good, refused};
 
 /// One for all tests of this file, which change nothing but objects of their own name.
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        let runtime = tokio::runtime::Runtime::new().expect("threads");
-        let plane = runtime.block_on(ControlPlane::start(build::control_plane_binaries())).expect("a control plane");
-        Cluster { plane, runtime }
-    })
+    CLUSTER.get_or_init(Cluster::start)
 }
 
 impl Cluster {
-    fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        let _inside = self.runtime.enter();
-        Api::default_namespaced(self.plane.client())
-    }
-
     /// As a person makes it beforehand. Returns it as it is then.
     fn make_lease(&self, name: &str) -> Lease {
         let lease = json!({"metadata": {"name": name}, "spec": {}});
@@ -57,7 +33,7 @@ impl Cluster {
         self.runtime.block_on(patched).expect("patched")
     }
 
-    fn lease(&self, name: &str) -> Option<Lease> {
+    fn lease_named(&self, name: &str) -> Option<Lease> {
         self.runtime.block_on(self.api().get_opt(name)).expect("the API server answers")
     }
 
@@ -144,19 +120,19 @@ fn a_right_that_is_missing_is_named_with_the_rule_that_gives_it() {
     let nobody = cluster.user_with("no-right", &[]);
     let needs = format!("{rule}[get, list, watch, update]}}");
     refused_by(&nobody, "no-right", &[], &["not allowed to read the lease", "default/no-right", &needs]);
-    assert_eq!(cluster.lease("no-right"), Some(before));
+    assert_eq!(cluster.lease_named("no-right"), Some(before));
 
     let before = cluster.make_lease("read-only");
     let reader = cluster.user_with("read-only", &["get"]);
     let needs = format!("{rule}[list, watch, update]}}");
     refused_by(&reader, "read-only", &[], &["may not list, watch, update lease default/read-only", &needs]);
-    assert_eq!(cluster.lease("read-only"), Some(before));
+    assert_eq!(cluster.lease_named("read-only"), Some(before));
 
     let editor = cluster.user_with("not-there", &["get", "list", "watch", "update"]);
     let needs = format!("{rule}[create]}}");
     let says = ["lease default/not-there does not exist", "may not be created", "make it beforehand", &needs];
     refused_by(&editor, "not-there", &[], &says);
-    assert_eq!(cluster.lease("not-there"), None);
+    assert_eq!(cluster.lease_named("not-there"), None);
 }
 
 #[test]
@@ -183,13 +159,13 @@ fn to_ask_for_a_step_down_get_and_update_are_enough_and_less_is_named() {
     let before = held("ask-reader");
     let reader = cluster.user_with("ask-reader", &["get"]);
     asks(&reader, "ask-reader", &["not allowed", rule, "cannot update resource"]);
-    assert_eq!(cluster.lease("ask-reader"), Some(before));
+    assert_eq!(cluster.lease_named("ask-reader"), Some(before));
 
     // client-go, say.
     cluster.make_lease("ask-foreign");
     let before = cluster.change_lease("ask-foreign", &json!({"spec": {"holderIdentity": "controller-7"}}));
     asks(admin, "ask-foreign", &["controller-7", "is no Leasehold host", "nothing was changed"]);
-    assert_eq!(cluster.lease("ask-foreign"), Some(before));
+    assert_eq!(cluster.lease_named("ask-foreign"), Some(before));
 
     cluster.make_lease("ask");
     let before = held("ask");
@@ -197,7 +173,7 @@ fn to_ask_for_a_step_down_get_and_update_are_enough_and_less_is_named() {
     let args = ["step-down", "ask", "-n", "default", "--timeout", "0s"];
     let Said { code, stdout, stderr } = leasehold(&args, &[("KUBECONFIG", &operator)]);
     assert_eq!((code, &*stderr), (Some(0), ""), "{stdout}");
-    let after = cluster.lease("ask").expect("it is there");
+    let after = cluster.lease_named("ask").expect("it is there");
     let annotations = after.metadata.annotations.expect("it has some");
     assert_eq!(annotations["leasehold.dev/step-down"], "pod-0_1a2b3c4d");
     assert_eq!(annotations["leasehold.dev/task"], "nightly");
@@ -228,7 +204,7 @@ fn a_module_in_a_config_map_that_cannot_be_had_says_which_and_why() {
     cluster.runtime.block_on(cluster.api().create(&PostParams::default(), &empty)).expect("made");
     let refused_with = |module: &str, code: i32, kubeconfig: &str, says: &[&str]| {
         refused(&["run", module, "--lease", "unmade"], &[("KUBECONFIG", kubeconfig)], code, says);
-        assert_eq!(cluster.lease("unmade"), None);
+        assert_eq!(cluster.lease_named("unmade"), None);
     };
     refused_with(
         "configmap:gone/a.wasm",
@@ -271,11 +247,11 @@ fn get_list_watch_and_update_of_one_lease_are_enough_to_lead_and_to_release() {
     let kubeconfig = cluster.user_with("enough", &["get", "list", "watch", "update"]);
     let mut host = HostProcess::run_in_cluster("least", good().as_ref(), kubeconfig.as_ref(), &["--lease", "enough"]);
     host.wait_for_event("guest-started", 1);
-    let holder = || cluster.lease("enough").and_then(|lease| lease.spec).and_then(|spec| spec.holder_identity);
+    let holder = || cluster.lease_named("enough").and_then(|lease| lease.spec).and_then(|spec| spec.holder_identity);
     assert!(holder().is_some_and(|holder| holder.starts_with("least_")));
     let begun = std::time::Instant::now();
     let is_renewed = || {
-        let spec = cluster.lease("enough").and_then(|lease| lease.spec).expect("a spec");
+        let spec = cluster.lease_named("enough").and_then(|lease| lease.spec).expect("a spec");
         spec.renew_time.map(|time| time.0) > spec.acquire_time.map(|time| time.0)
     };
     while !is_renewed() {
@@ -311,5 +287,5 @@ fn with_create_as_well_the_lease_is_made_where_it_is_missing() {
     host.wait_for_event("guest-started", 1);
     host.signal(Signal::TERM);
     assert_eq!(host.wait().code(), Some(0));
-    assert!(cluster.lease("made").is_some());
+    assert!(cluster.lease_named("made").is_some());
 }
