@@ -3,3 +3,4 @@
 
 mod bound;
 mod life;
+mod programs;

@@ -42,6 +42,14 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
+/// The guest of this name in guest-examples, as a core module of WASI preview 1.
+pub fn preview1(name: &str) -> PathBuf {
+    let examples = root().join("guest-examples");
+    cargo(&examples.join("Cargo.toml"), &["--release", "--target", "wasm32-wasip1", "--package", name]);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(examples.join("target"), PathBuf::from);
+    target.join(format!("wasm32-wasip1/release/{}.wasm", name.replace('-', "_")))
+}
+
 /// `deploy/`, as a copy in `folder`, with the modules that `deploy/modules` puts there.
 pub fn copy_of_deploy(folder: &Path) -> PathBuf {
     let copy = folder.join("deploy");

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -53,7 +54,12 @@ impl Default for GuestBench {
 impl GuestBench {
     /// The guest of this name, ready to be started.
     pub fn module(&self, name: &str) -> Arc<ReadyModule> {
-        let bytes = std::fs::read(build::guest(name)).expect("the guest was just built");
+        self.module_at(&build::guest(name))
+    }
+
+    /// The guest in this file, ready to be started.
+    pub fn module_at(&self, path: &Path) -> Arc<ReadyModule> {
+        let bytes = std::fs::read(path).expect("the guest was just built");
         Arc::new(self.guests.prepare(&bytes).expect("the guest is a task"))
     }
 

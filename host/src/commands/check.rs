@@ -29,7 +29,7 @@ pub fn check(module: &Reference) -> anyhow::Result<()> {
     writeln!(out, "  digest    {}", ready.digest)?;
     writeln!(out, "  size      {}", ready.size)?;
     writeln!(out, "  compiles  in {:.0?}", ready.compile_time)?;
-    writeln!(out, "  exports   on-start-leading")?;
+    writeln!(out, "  exports   {}", ready.export())?;
     for (index, import) in ready.imports().iter().enumerate() {
         writeln!(out, "  {:<8}  {import}", if index == 0 { "imports" } else { "" })?;
     }

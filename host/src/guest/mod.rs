@@ -3,6 +3,7 @@
 //! [`runtime`] is the way in; [`gate`] holds the promise that nothing runs and nothing leaves
 //! after the term's bound.
 
+mod core_module;
 pub mod engine;
 pub mod gate;
 pub mod imports;
@@ -10,3 +11,4 @@ pub mod limits;
 pub mod module;
 pub mod runtime;
 mod state;
+mod world;

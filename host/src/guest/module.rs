@@ -10,12 +10,16 @@ use leasehold_core::task::Digest;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use super::{imports::LeaderTaskPre, runtime::GuestRuntime, state::State};
+use super::{
+    core_module,
+    runtime::GuestRuntime,
+    world::{self, World},
+};
 
 /// Compiled, linked, and checked against the world (wasmtime's `Pre`): starting it costs one
 /// instantiation.
 pub struct ReadyModule {
-    pub(super) pre: LeaderTaskPre<State>,
+    pub(super) world: World,
     /// `sha256:...` of the bytes.
     pub digest: Digest,
     /// The size of the bytes.
@@ -33,21 +37,36 @@ pub enum ModuleError {
     /// The first bytes are not `\0asm`.
     #[error("it is not WebAssembly: it begins with \"{}\" instead of \"\\0asm\"", _0.escape_ascii())]
     NotWasm(Vec<u8>),
-    /// A core module.
+    /// A core module that says nothing of what it is.
     #[error(
-        "it is a core module, not a component: build it for `wasm32-wasip2`, or wrap it with `wasm-tools component new`"
+        "it is a core module with neither a `_start` nor a world in it, so nothing in it can be called: build it as a \
+         component, for `wasm32-wasip2`, or as a program"
     )]
     CoreModule,
+    /// A core module that the adapter for WASI preview 1 does not fit.
+    #[error(
+        "it is a core module that cannot be made a component: {0} (one for WASI preview 1 is made one on loading; for \
+         others, build for `wasm32-wasip2`)"
+    )]
+    NotAdaptable(String),
     /// Cut off, or damaged.
     #[error("it is cut off or damaged; copy or build it again ({0})")]
     Invalid(String),
     /// An import that this host does not have.
     #[error("it needs something this host does not have: {0} (`leasehold wit` prints what there is)")]
     Import(String),
+    /// It was built for another version of the WIT package.
+    #[error("it was built for leasehold:task@{built_for}, and this host speaks {ours}: {why}", ours = world::this_version())]
+    OtherVersion {
+        /// The version in its imports.
+        built_for: semver::Version,
+        /// What does not fit.
+        why: String,
+    },
     /// The export is missing or has another type.
     #[error(
-        "it does not export `on-start-leading: func(term) -> result<_, string>`, so it is not a task: {0} (`leasehold \
-         wit` prints the world to build for)"
+        "it exports neither `on-start-leading: func(term) -> result<_, string>` nor `wasi:cli/run`, so it is not a \
+         task: {0} (`leasehold wit` prints the world to build for)"
     )]
     Export(String),
 }
@@ -55,25 +74,17 @@ pub enum ModuleError {
 impl ReadyModule {
     /// The names of what it imports.
     pub fn imports(&self) -> Vec<String> {
-        let component = self.pre.instance_pre().component();
-        component.component_type().imports(component.engine()).map(|(name, _)| name.to_owned()).collect()
+        imports(self.world.linked().component())
+    }
+
+    /// What is called when a term begins, in words.
+    pub fn export(&self) -> &'static str {
+        self.world.export()
     }
 }
 
-/// What the first bytes say.
-fn check_header(bytes: &[u8]) -> Result<(), ModuleError> {
-    if bytes.is_empty() {
-        return Err(ModuleError::Empty);
-    }
-    if !bytes.starts_with(b"\0asm") {
-        return Err(ModuleError::NotWasm(bytes[..bytes.len().min(4)].to_vec()));
-    }
-    // Two bytes of version, two of layer: 0 is a core module, 1 a component.
-    match bytes.get(4..8) {
-        Some([_, _, 0, 0]) => Err(ModuleError::CoreModule),
-        Some(_) => Ok(()),
-        None => Err(ModuleError::Invalid(format!("{} bytes are less than a header", bytes.len()))),
-    }
+fn imports(component: &Component) -> Vec<String> {
+    component.component_type().imports(component.engine()).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// `sha256:...` of some bytes.
@@ -90,34 +101,32 @@ impl GuestRuntime {
     /// # Errors
     /// Says what the bytes are not.
     pub fn prepare(&self, bytes: &[u8]) -> Result<ReadyModule, ModuleError> {
-        check_header(bytes)?;
         let begun = Instant::now();
-        let component =
-            Component::from_binary(self.engine(), bytes).map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
+        let component = Component::from_binary(self.engine(), &core_module::component(bytes)?)
+            .map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
         let compile_time = begun.elapsed();
-        let linked = self.linker().instantiate_pre(&component).map_err(|error| {
+        let world = self.link(&component).map_err(|error| {
+            match world::other_version(imports(&component).iter().map(String::as_str)) {
+                Some(built_for) => ModuleError::OtherVersion { built_for, why: error.to_string() },
+                None => error,
+            }
+        })?;
+        Ok(ReadyModule { world, digest: digest(bytes), size: ByteSize(bytes.len() as u64), compile_time })
+    }
+
+    fn link(&self, component: &Component) -> Result<World, ModuleError> {
+        let linked = self.linker().instantiate_pre(component).map_err(|error| {
             // "component imports instance `a:b/c`, but a matching implementation was not found in the linker: ..."
             let words = format!("{error:#}").replace("component imports instance ", "");
             ModuleError::Import(words.replace(", but a matching implementation was not found in the linker", ""))
         })?;
-        let pre = LeaderTaskPre::new(linked).map_err(|error| ModuleError::Export(format!("{error:#}")))?;
-        Ok(ReadyModule { pre, digest: digest(bytes), size: ByteSize(bytes.len() as u64), compile_time })
+        World::of(linked).map_err(|error| ModuleError::Export(format!("{error:#}")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_that_are_no_component_are_told_apart() {
-        assert!(matches!(check_header(b""), Err(ModuleError::Empty)));
-        assert!(matches!(check_header(b"#!/bin/sh"), Err(ModuleError::NotWasm(_))));
-        assert!(matches!(check_header(b"\0asm\x01\0\0\0"), Err(ModuleError::CoreModule)));
-        assert!(matches!(check_header(b"\0asm\x0d"), Err(ModuleError::Invalid(_))));
-        assert!(matches!(check_header(&[0; 16]), Err(ModuleError::NotWasm(_))));
-        assert!(check_header(b"\0asm\x0d\0\x01\0").is_ok());
-    }
 
     #[test]
     fn a_digest_is_written_as_registries_write_it() {

@@ -16,7 +16,7 @@ use leasehold_core::{
 };
 use tokio::sync::mpsc;
 use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline, component::Linker};
-use wasmtime_wasi::{I32Exit, ResourceTable, WasiCtxBuilder};
+use wasmtime_wasi::{I32Exit, ResourceTable, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::{
@@ -30,6 +30,7 @@ use super::{
     limits::Limiter,
     module::ReadyModule,
     state::State,
+    world::{FAILED_STATUS, Failed},
 };
 use crate::log::Subject;
 
@@ -133,7 +134,24 @@ impl GuestRuntime {
         events: RunEvents,
     ) -> RunningGuest {
         let gate = Arc::new(Gate::new(term.valid_until));
-        let store = self.store(run, config, subject, term, &gate, &events);
+        let term = Term {
+            lease: term.lease,
+            namespace: term.namespace,
+            identity: subject.identity.to_string(),
+            token: term.token,
+        };
+        let store = self.store(State {
+            run,
+            wasi: wasi(config, &module, subject, &term),
+            term,
+            gate: gate.clone(),
+            events: events.clone(),
+            stepped_down: false,
+            limiter: Limiter::new(config.memory),
+            table: ResourceTable::new(),
+            http: WasiHttpCtx::new(),
+            http_hooks: NoHttp { subject: subject.clone() },
+        });
         let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone() };
         self.workers.spawn(async move {
             // The call owns the store: when `guard` returns, both are dropped.
@@ -149,40 +167,7 @@ impl GuestRuntime {
         guest
     }
 
-    fn store(
-        &self,
-        run: RunId,
-        config: &GuestConfig,
-        subject: &Subject,
-        term: GuestTerm,
-        gate: &Arc<Gate>,
-        events: &RunEvents,
-    ) -> Store<State> {
-        let output = |stream| Output::new(subject.clone(), term.token, stream);
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(output(Stream::Stdout)).stderr(output(Stream::Stderr));
-        wasi.arg(&subject.task).args(&config.args);
-        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
-        for (name, value) in &config.env {
-            wasi.env(name, value);
-        }
-        let state = State {
-            run,
-            term: Term {
-                lease: term.lease,
-                namespace: term.namespace,
-                identity: subject.identity.to_string(),
-                token: term.token,
-            },
-            gate: gate.clone(),
-            events: events.clone(),
-            stepped_down: false,
-            limiter: Limiter::new(config.memory),
-            table: ResourceTable::new(),
-            wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
-            http_hooks: NoHttp { subject: subject.clone() },
-        };
+    fn store(&self, state: State) -> Store<State> {
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
@@ -196,19 +181,33 @@ impl GuestRuntime {
     }
 }
 
+/// What a guest has of WASI: its output, its arguments and its environment, nothing else of the host's.
+fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, term: &Term) -> WasiCtx {
+    let output = |stream| Output::new(subject.clone(), term.token, stream);
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(output(Stream::Stdout)).stderr(output(Stream::Stderr));
+    wasi.arg(&subject.task).args(&config.args);
+    wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+    let of_term = module.world.environment(term);
+    // A name that is there twice is for the guest to choose from: the term's has to win.
+    for (name, value) in config.env.iter().filter(|(name, _)| !of_term.iter().any(|(taken, _)| taken == name)) {
+        wasi.env(name, value);
+    }
+    for (name, value) in &of_term {
+        wasi.env(name, value);
+    }
+    wasi.build()
+}
+
 async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
-    let task = match module.pre.instantiate_async(&mut store).await {
-        Ok(task) => task,
-        Err(error) => return outcome_of(&error, &store, Outcome::NotStarted),
-    };
-    let term = store.data().term.clone();
-    match task.call_on_start_leading(&mut store, &term).await {
-        Ok(Ok(())) => Outcome::Returned,
-        Ok(Err(error)) => match store.data().limiter.exceeded_memory() {
+    match module.world.call(&mut store).await {
+        Ok(Outcome::Error(error)) => match store.data().limiter.exceeded_memory() {
             Some(limit) => Outcome::OutOfMemory(format!("{error} (its memory is limited to {limit})")),
             None => Outcome::Error(error),
         },
-        Err(error) => outcome_of(&error, &store, Outcome::Trap),
+        Ok(outcome) => outcome,
+        Err(Failed::ToStart(error)) => outcome_of(&error, &store, Outcome::NotStarted),
+        Err(Failed::Running(error)) => outcome_of(&error, &store, Outcome::Trap),
     }
 }
 
@@ -218,7 +217,7 @@ fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(Strin
     }
     match error.downcast_ref::<I32Exit>() {
         Some(I32Exit(0)) => return Outcome::Returned,
-        Some(I32Exit(status)) => return Outcome::Error(format!("it exited with status {status}")),
+        Some(I32Exit(_)) => return Outcome::Error(FAILED_STATUS.into()),
         None => {}
     }
     // A trap says what it is at the root; wasmtime puts the backtrace in front of it.

@@ -21,13 +21,15 @@ fn component(text: &str) -> Vec<u8> {
 fn files_that_are_no_components_are_told_apart() {
     let desk = Desk::new();
     let module = component("(module)");
-    let cases: [(&str, &[u8], &[&str]); 6] = [
+    let foreign = component(r#"(module (import "env" "send" (func)) (func (export "_start")))"#);
+    let cases: [(&str, &[u8], &[&str]); 7] = [
         ("empty.wasm", b"", &["it is empty (0 bytes)"]),
         ("text.wasm", b"hello", &["not WebAssembly", "\"hell\""]),
         ("page.wasm", b"<!DOCTYPE html>", &["not WebAssembly", "\"<!DO\""]),
         ("zeros.wasm", &[0; 4096], &["not WebAssembly", r"\x00\x00\x00\x00"]),
         ("header.wasm", b"\0asm\x0d\0", &["cut off or damaged", "copy or build it again", "6 bytes"]),
-        ("core.wasm", &module, &["core module, not a component", "wasm32-wasip2", "wasm-tools component new"]),
+        ("core.wasm", &module, &["a core module with neither a `_start` nor a world", "wasm32-wasip2"]),
+        ("env.wasm", &foreign, &["cannot be made a component", "`env`", "preview 1", "wasm32-wasip2"]),
     ];
     for (name, content, says) in cases {
         refuses(&desk, &desk.write(name, content), says);
@@ -57,11 +59,25 @@ fn components_that_are_no_tasks_say_what_they_lack_and_where_to_look() {
     );
     for (name, content) in [("nothing.wasm", nothing), ("type.wasm", wrong_type)] {
         let module = desk.write(name, content);
-        refuses(&desk, &module, &["does not export `on-start-leading: func(term)", "leasehold wit"]);
+        refuses(
+            &desk,
+            &module,
+            &["exports neither `on-start-leading: func(term)", "nor `wasi:cli/run`", "leasehold wit"],
+        );
     }
     let foreign = component(r#"(component (import "acme:queue/send@1.2.0" (instance (export "send" (func)))))"#);
     let module = desk.write("foreign.wasm", foreign);
     refuses(&desk, &module, &["acme:queue/send@1.2.0", "this host does not have", "leasehold wit"]);
+}
+
+#[test]
+fn a_component_for_another_version_of_the_world_names_both() {
+    let desk = Desk::new();
+    let newer = component(
+        r#"(component (import "leasehold:task/leadership@0.2.0" (instance (export "certain-for" (func (result u64))))))"#,
+    );
+    let module = desk.write("newer.wasm", newer);
+    refuses(&desk, &module, &["built for leasehold:task@0.2.0", "this host speaks leasehold:task@0.1.0"]);
 }
 
 #[test]
