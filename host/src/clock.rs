@@ -63,6 +63,12 @@ pub fn now() -> Now {
     Now { boot: boot(), wall }
 }
 
+/// The CPU time that this thread has used.
+pub fn of_this_thread() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(used.tv_sec.unsigned_abs(), u32::try_from(used.tv_nsec).unwrap_or_default())
+}
+
 /// Sleeps until `deadline`, or less: the caller looks at the clock again.
 ///
 /// # Cancel safety

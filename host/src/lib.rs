@@ -14,6 +14,7 @@ pub mod kubernetes;
 pub mod lease;
 pub mod log;
 pub mod module;
+pub mod priority;
 pub mod report;
 pub mod supervisor;
 pub mod termination;

@@ -2,5 +2,6 @@
 //! an election around them.
 
 mod bound;
+mod hostile;
 mod life;
 mod programs;

@@ -39,9 +39,17 @@ impl CapturedLog {
     /// # Panics
     /// It does not come within [`PATIENCE`].
     pub fn wait_for_guest_line(&self, token: u64, text: &str) -> Event {
-        let wanted = |event: &&Event| of_guest(event, token) && event.message().contains(text);
-        let found = self.0.wait_until(PATIENCE, |events| events.iter().find(wanted).cloned());
-        found.unwrap_or_else(|why| panic!("the guest with token {token} has not printed {text:?}: {why}"))
+        let what = format!("line {text:?} of the guest with token {token}");
+        self.wait_for(&what, |event| of_guest(event, token) && event.message().contains(text))
+    }
+
+    /// Waits for the first event that is `wanted`.
+    ///
+    /// # Panics
+    /// It does not come within [`PATIENCE`].
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        let found = self.0.wait_until(PATIENCE, |events| events.iter().find(|event| wanted(event)).cloned());
+        found.unwrap_or_else(|why| panic!("there is no {what}: {why}"))
     }
 }
 

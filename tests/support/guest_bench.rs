@@ -1,7 +1,6 @@
 //! Guests in the test's own process, without an election: the test says how long the term is.
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     sync::{
         Arc, Condvar, Mutex,
@@ -59,8 +58,12 @@ impl GuestBench {
 
     /// The guest in this file, ready to be started.
     pub fn module_at(&self, path: &Path) -> Arc<ReadyModule> {
-        let bytes = std::fs::read(path).expect("the guest was just built");
-        Arc::new(self.guests.prepare(&bytes).expect("the guest is a task"))
+        self.module_of(&std::fs::read(path).expect("the guest was just built"))
+    }
+
+    /// The guest of these bytes, ready to be started.
+    pub fn module_of(&self, bytes: &[u8]) -> Arc<ReadyModule> {
+        Arc::new(self.guests.prepare(bytes).expect("the guest is a task"))
     }
 
     /// Starts it in a term that ends `valid_for` from now.
@@ -77,7 +80,7 @@ impl GuestBench {
     ) -> Started {
         static TOKENS: AtomicU64 = AtomicU64::new(1);
         let token = TOKENS.fetch_add(1, Ordering::Relaxed);
-        let mut config = GuestConfig { args: vec![], env: BTreeMap::new(), memory: GuestConfig::MEMORY_DEFAULT };
+        let mut config = GuestConfig::default();
         change(&mut config);
         let subject = Subject { task: "test".into(), lease: "default/test".into(), identity: "tester".into() };
         let term = GuestTerm {

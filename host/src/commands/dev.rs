@@ -41,9 +41,8 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         timing,
         policy: TaskConfig::default(),
         guest: GuestConfig {
-            args: Vec::new(),
             env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),
-            memory: GuestConfig::MEMORY_DEFAULT,
+            ..GuestConfig::default()
         },
     };
     let config = Config {

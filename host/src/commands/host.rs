@@ -16,7 +16,10 @@ use crate::{
     admin::{self, Shown},
     clock,
     config::{Config, Name, StoreChoice, TaskSpec},
-    guest::{module::ReadyModule, runtime::GuestRuntime},
+    guest::{
+        module::ReadyModule,
+        runtime::{GuestConfig, GuestRuntime},
+    },
     kubernetes::{
         cluster::{Cluster, first_contact},
         events::EventWriter,
@@ -25,6 +28,7 @@ use crate::{
     lease::{access, file::FileStore, kubernetes::KubernetesStore},
     log::Subject,
     module::{Changes, ModuleSource},
+    priority,
     report::{Report, happenings, health::Readiness, metrics::Metrics},
     supervisor::{
         self, Supervised,
@@ -50,6 +54,7 @@ fn guest_threads() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(2))
         .thread_name("guest")
+        .on_thread_start(priority::give_way)
         .enable_all()
         .build()
         .context("cannot start the guests' threads")
@@ -243,6 +248,7 @@ impl Host {
             adopt: spec.adopt,
             timing: spec.timing,
         };
+        let guest_counts = metrics.guest_counts();
         let report = Arc::new(Report::new(subject, metrics, queue));
         report.module_loaded(&module);
         let (current, receiver) = watch::channel(Arc::new(module));
@@ -254,7 +260,7 @@ impl Host {
             lease: spec.lease.as_str().to_owned(),
             election,
             policy: spec.policy,
-            guest: spec.guest,
+            guest: GuestConfig { counts: guest_counts, ..spec.guest },
             modules: receiver,
             holder,
             ended,

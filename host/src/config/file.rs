@@ -13,7 +13,10 @@ use serde_saphyr::Spanned;
 use super::{
     Config, ConfigError, Environment, Name, OnReturnArg, Reference, StoreChoice, TaskSpec, parse_digest, parse_size,
 };
-use crate::{guest::runtime::GuestConfig, log::LogFormat};
+use crate::{
+    guest::{cpu::CpuShare, runtime::GuestConfig},
+    log::LogFormat,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -62,6 +65,8 @@ struct Lease {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Limits {
     memory: Option<Size>,
+    output: Option<Size>,
+    cpu: Option<Parsed<CpuShare>>,
     stop_grace: Option<Parsed<humantime::Duration>>,
 }
 
@@ -176,7 +181,14 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
             on_return: on_return.into(),
             ..policy
         },
-        guest: GuestConfig { args, env, memory: limits.memory.map_or(GuestConfig::MEMORY_DEFAULT, |size| size.0) },
+        guest: GuestConfig {
+            args,
+            env,
+            memory: limits.memory.map_or(GuestConfig::MEMORY_DEFAULT, |size| size.0),
+            output: limits.output.map_or(GuestConfig::OUTPUT_DEFAULT, |size| size.0),
+            cpu: limits.cpu.map(|share| share.0),
+            ..GuestConfig::default()
+        },
     })
 }
 
@@ -198,7 +210,7 @@ mod tests {
              tasks:\n\
              - name: nightly\n  module: nightly.wasm\n  \
              lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s}\n  \
-             args: [--all]\n  env: {REGION: eu}\n  limits: {memory: 16Mi, stopGrace: 1s}\n  onReturn: release\n",
+             args: [--all]\n  env: {REGION: eu}\n  limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s}\n  onReturn: release\n",
             LogFormat::Text,
             &Environment::default(),
         )
@@ -208,6 +220,8 @@ mod tests {
         assert_eq!((task.lease.as_str(), task.name.as_str()), ("night", "nightly"));
         assert_eq!(task.timing.lease(), Duration::from_secs(30));
         assert_eq!(task.guest.memory, ByteSize::mib(16));
+        assert_eq!(task.guest.output, ByteSize::mib(1));
+        assert_eq!(task.guest.cpu, "500m".parse().ok());
         assert_eq!(task.policy.stop_grace, Duration::from_secs(1));
     }
 

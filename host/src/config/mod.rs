@@ -182,6 +182,7 @@ impl Config {
                 args: guest_args,
                 env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),
                 memory,
+                ..GuestConfig::default()
             },
         };
         let pod = environment.pod_name.clone();

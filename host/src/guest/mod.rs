@@ -4,6 +4,7 @@
 //! after the term's bound.
 
 mod core_module;
+pub mod cpu;
 pub mod engine;
 pub mod gate;
 pub mod imports;

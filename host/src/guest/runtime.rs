@@ -14,20 +14,22 @@ use leasehold_core::{
     task::{GuestEvent, Outcome, RunId, StopReason},
     time::BootTime,
 };
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline, component::Linker};
 use wasmtime_wasi::{I32Exit, ResourceTable, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::{
+    cpu::{CpuMeter, CpuSeconds, CpuShare},
     engine::{self, EpochTicker},
     gate::{Closed, Gate},
     imports::{
         self, Term,
         http::NoHttp,
-        output::{Output, Stream},
+        output::{Printer, Stream},
     },
-    limits::Limiter,
+    limits::{HANDLES_MAX, Limiter},
     module::ReadyModule,
     state::State,
     world::{FAILED_STATUS, Failed},
@@ -41,11 +43,41 @@ pub struct GuestConfig {
     pub args: Vec<String>,
     /// `wasi:cli/environment` variables. Nothing of the host's own.
     pub env: BTreeMap<String, String>,
-    /// The bound of each linear memory.
+    /// The bound of all its linear memories together.
     pub memory: ByteSize,
+    /// How much of what it prints is shown, a second.
+    pub output: ByteSize,
+    /// What it may have of a core, on average; `None`: its turn, as all others.
+    pub cpu: Option<CpuShare>,
+    /// Where that is counted.
+    pub counts: GuestCounts,
+}
+
+/// What is counted of all runs of one task.
+#[derive(Clone, Debug, Default)]
+pub struct GuestCounts {
+    /// CPU time of its guests.
+    pub cpu: CpuSeconds,
+    /// Lines that were not shown.
+    pub dropped_lines: Counter,
+}
+
+impl Default for GuestConfig {
+    fn default() -> Self {
+        Self {
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            memory: Self::MEMORY_DEFAULT,
+            output: Self::OUTPUT_DEFAULT,
+            cpu: None,
+            counts: GuestCounts::default(),
+        }
+    }
 }
 
 impl GuestConfig {
+    /// About a thousand short lines a second, and ten times that at once.
+    pub const OUTPUT_DEFAULT: ByteSize = ByteSize::kib(256);
     /// Enough for a guest in any language, and little enough that filling it takes milliseconds:
     /// one `memory.fill` cannot be interrupted.
     pub const MEMORY_DEFAULT: ByteSize = ByteSize::mib(64);
@@ -140,6 +172,9 @@ impl GuestRuntime {
             identity: subject.identity.to_string(),
             token: term.token,
         };
+        let cpu = CpuMeter::new(config.cpu, config.counts.cpu.clone());
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
         let store = self.store(State {
             run,
             wasi: wasi(config, &module, subject, &term),
@@ -148,14 +183,15 @@ impl GuestRuntime {
             events: events.clone(),
             stepped_down: false,
             limiter: Limiter::new(config.memory),
-            table: ResourceTable::new(),
+            cpu: cpu.clone(),
+            table,
             http: WasiHttpCtx::new(),
             http_hooks: NoHttp { subject: subject.clone() },
         });
         let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone() };
         self.workers.spawn(async move {
             // The call owns the store: when `guard` returns, both are dropped.
-            let guarded = AssertUnwindSafe(gate.guard(call(store, &module)));
+            let guarded = AssertUnwindSafe(gate.guard(cpu.metered(call(store, &module))));
             let outcome = match guarded.catch_unwind().await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(Closed(reason))) => Outcome::Ended(reason),
@@ -173,8 +209,11 @@ impl GuestRuntime {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context: StoreContextMut<'_, State>| {
             context.data().gate.check_until_next_tick()?;
-            // Give way, so that no guest keeps another, or its own drop, from a worker.
-            Ok(UpdateDeadline::Yield(1))
+            Ok(match context.data().cpu.rest() {
+                Some(rest) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(rest))),
+                // Give way, so that no guest keeps another, or its own drop, from a worker.
+                None => UpdateDeadline::Yield(1),
+            })
         });
         store.call_hook(|context: StoreContextMut<'_, State>, _: CallHook| Ok(context.data().gate.check()?));
         store
@@ -183,9 +222,9 @@ impl GuestRuntime {
 
 /// What a guest has of WASI: its output, its arguments and its environment, nothing else of the host's.
 fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, term: &Term) -> WasiCtx {
-    let output = |stream| Output::new(subject.clone(), term.token, stream);
+    let printer = Printer::new(subject.clone(), term.token, config.output, config.counts.dropped_lines.clone());
     let mut wasi = WasiCtxBuilder::new();
-    wasi.stdout(output(Stream::Stdout)).stderr(output(Stream::Stderr));
+    wasi.stdout(printer.output(Stream::Stdout)).stderr(printer.output(Stream::Stderr));
     wasi.arg(&subject.task).args(&config.args);
     wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
     let of_term = module.world.environment(term);
@@ -201,8 +240,8 @@ fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, term: &Te
 
 async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
     match module.world.call(&mut store).await {
-        Ok(Outcome::Error(error)) => match store.data().limiter.exceeded_memory() {
-            Some(limit) => Outcome::OutOfMemory(format!("{error} (its memory is limited to {limit})")),
+        Ok(Outcome::Error(error)) => match store.data().limiter.exceeded() {
+            Some(limit) => Outcome::OutOfMemory(format!("{error} ({limit})")),
             None => Outcome::Error(error),
         },
         Ok(outcome) => outcome,
@@ -225,8 +264,8 @@ fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(Strin
         Some(trap) => format!("{trap}\n{error}"),
         None => format!("{error:#}"),
     };
-    match store.data().limiter.exceeded_memory() {
-        Some(limit) => Outcome::OutOfMemory(format!("{message}\n(its memory is limited to {limit})")),
+    match store.data().limiter.exceeded() {
+        Some(limit) => Outcome::OutOfMemory(format!("{message}\n({limit})")),
         None => otherwise(message),
     }
 }

@@ -6,7 +6,7 @@ use leasehold_core::task::RunId;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::{gate::Gate, imports::http::NoHttp, limits::Limiter, runtime::RunEvents};
+use super::{cpu::CpuMeter, gate::Gate, imports::http::NoHttp, limits::Limiter, runtime::RunEvents};
 use crate::guest::imports::Term;
 
 pub(super) struct State {
@@ -16,6 +16,7 @@ pub(super) struct State {
     pub(super) events: RunEvents,
     pub(super) stepped_down: bool,
     pub(super) limiter: Limiter,
+    pub(super) cpu: CpuMeter,
     pub(super) table: ResourceTable,
     pub(super) wasi: WasiCtx,
     pub(super) http: WasiHttpCtx,

@@ -10,6 +10,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::guest::{cpu::CpuSeconds, runtime::GuestCounts};
+
 /// Of all tasks of this host.
 pub struct Metrics {
     registry: Registry,
@@ -24,6 +26,8 @@ struct Families {
     swaps: Family<TaskLabels, Counter>,
     rejections: Family<TaskLabels, Counter>,
     ends: Family<EndLabels, Counter>,
+    cpu: Family<TaskLabels, CpuSeconds>,
+    dropped_lines: Family<TaskLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,7 +56,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let families = Families::default();
         let mut registry = Registry::default();
-        let Families { leads, token, module, swaps, rejections, ends } = families.clone();
+        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines } = families.clone();
         registry.register("leader_election_master_status", "1 while this replica holds the lease, else 0", leads);
         registry.register(
             "leasehold_token",
@@ -63,6 +67,12 @@ impl Default for Metrics {
         registry.register("leasehold_module_swaps", "Modules that took over from another one", swaps);
         registry.register("leasehold_module_rejections", "New modules that were not taken", rejections);
         registry.register("leasehold_guest_ends", "Runs of the component that have ended, by how", ends);
+        registry.register("leasehold_guest_cpu_seconds", "CPU time that the component has used", cpu);
+        registry.register(
+            "leasehold_guest_output_lines_dropped",
+            "Lines that the component printed faster than it may, and that were not shown",
+            dropped_lines,
+        );
         Self { registry, families }
     }
 }
@@ -100,6 +110,14 @@ pub struct TaskMetrics {
 }
 
 impl TaskMetrics {
+    /// Where the runs of its guests are counted.
+    pub fn guest_counts(&self) -> GuestCounts {
+        GuestCounts {
+            cpu: self.families.cpu.get_or_create(&self.labels).clone(),
+            dropped_lines: self.families.dropped_lines.get_or_create(&self.labels).clone(),
+        }
+    }
+
     pub(super) fn leading(&self, token: u64) {
         self.families.leads.get_or_create(&self.lease).set(1);
         self.families.token.get_or_create(&self.labels).set(i64::try_from(token).unwrap_or(i64::MAX));

@@ -64,9 +64,11 @@ fn a_file_name_that_makes_no_name_asks_for_one() {
 #[test]
 fn a_mistake_in_the_config_is_told_with_its_line_and_field() {
     let head = "leaseStore: file:{leases}\ntasks:\n- name: a\n  module: {good}\n";
-    let cases: [(&str, &[&str]); 13] = [
+    let cases: [(&str, &[&str]); 15] = [
         ("  replicas: 3\n", &["line 5", "unknown field `replicas`", "onReturn"]),
-        ("  limits: {cpu: 1}\n", &["line 5", "unknown field `cpu`", "memory"]),
+        ("  limits: {disk: 1}\n", &["line 5", "unknown field `disk`", "memory"]),
+        ("  limits: {cpu: 2}\n", &["line 5", "\"2\"", "a part of one core, such as 500m"]),
+        ("  limits: {output: fast}\n", &["line 5", "\"fast\"", "such as 64Mi"]),
         ("  args: all\n", &["line 5", "expected a list", "`args: all`"]),
         ("  env: [A]\n", &["line 5", "expected fields (`name: value`)", "`env: [A]`"]),
         ("  adopt: perhaps\n", &["line 5", "`adopt: perhaps`"]),

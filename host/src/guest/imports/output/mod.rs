@@ -3,6 +3,8 @@
 //! Written within the host call itself, not by a task in the background as WASI's own streams do:
 //! what the gate let through has left, what it did not let through never leaves.
 
+mod throttle;
+
 use std::{
     io,
     pin::Pin,
@@ -11,13 +13,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use bytesize::ByteSize;
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::{
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use crate::log::{Subject, say};
+use self::throttle::{Dropped, Throttle, Verdict};
+use crate::{
+    clock,
+    log::{Subject, say},
+};
 
 /// A longer line is cut into pieces of this many bytes.
 const LINE_BYTES_MAX: usize = 8 * 1024;
@@ -33,23 +41,79 @@ pub enum Stream {
     Stderr,
 }
 
+/// What a guest's two outputs share: one rate.
+#[derive(Clone, Debug)]
+pub struct Printer(Arc<Printed>);
+
+#[derive(Debug)]
+struct Printed {
+    subject: Subject,
+    token: u64,
+    throttle: Mutex<Throttle>,
+    dropped: Counter,
+}
+
 /// One of a guest's two outputs.
 #[derive(Clone, Debug)]
 pub struct Output(Arc<Lines>);
 
 #[derive(Debug)]
 struct Lines {
-    subject: Subject,
-    token: u64,
+    printer: Printer,
     stream: Stream,
     /// The line that has no end yet.
     begun: Mutex<Vec<u8>>,
 }
 
-impl Output {
-    /// An output of the guest that runs in the term with this token.
-    pub fn new(subject: Subject, token: u64, stream: Stream) -> Self {
-        Self(Arc::new(Lines { subject, token, stream, begun: Mutex::default() }))
+impl Printer {
+    /// For the guest that runs in the term with this token: `rate` bytes a second. Counts the lines that are more.
+    pub fn new(subject: Subject, token: u64, rate: ByteSize, dropped: Counter) -> Self {
+        let throttle = Mutex::new(Throttle::new(rate, clock::boot()));
+        Self(Arc::new(Printed { subject, token, throttle, dropped }))
+    }
+
+    /// One of the two.
+    pub fn output(&self, stream: Stream) -> Output {
+        Output(Arc::new(Lines { printer: self.clone(), stream, begun: Mutex::default() }))
+    }
+}
+
+impl Printed {
+    fn tell(&self, stream: Stream, line: &[u8]) {
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        match throttle.line(clock::boot(), line.len()) {
+            Verdict::Dropped => {
+                self.dropped.inc();
+                return;
+            }
+            Verdict::ToldAfter(dropped) => self.tell_dropped(dropped),
+            Verdict::Told => {}
+        }
+        drop(throttle);
+        let line = String::from_utf8_lossy(line);
+        let stream = match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        say!(info, self.subject, "guest-output", { token = self.token, stream = stream }; "{line}");
+    }
+
+    fn tell_dropped(&self, dropped: Dropped) {
+        let Dropped { lines, bytes } = dropped;
+        say!(
+            warn, self.subject, "guest-output-dropped", { token = self.token, lines = lines, bytes = bytes };
+            "the component printed faster than limits.output allows: {lines} lines ({}) are not shown", ByteSize(bytes)
+        );
+    }
+}
+
+impl Drop for Printed {
+    /// What was dropped last is told when the guest is gone.
+    fn drop(&mut self) {
+        let throttle = self.throttle.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dropped) = throttle.take_dropped() {
+            self.tell_dropped(dropped);
+        }
     }
 }
 
@@ -76,12 +140,7 @@ impl Lines {
     }
 
     fn tell(&self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line);
-        let stream = match self.stream {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-        };
-        say!(info, self.subject, "guest-output", { token = self.token, stream = stream }; "{line}");
+        self.printer.0.tell(self.stream, line);
     }
 }
 
