@@ -8,7 +8,8 @@ use humantime::Duration;
 use leasehold_core::task::Digest;
 
 use crate::{
-    config::{EnvVar, Name, OnReturnArg, Reference, StoreChoice, parse_digest, parse_size},
+    config::{Allow, AllowKubernetes, EnvVar, Name, OnReturnArg, Reference, StoreChoice, parse_digest, parse_size},
+    guest::imports::http::rule::HttpRule,
     log::LogFormat,
 };
 
@@ -85,7 +86,8 @@ pub struct RunArgs {
     /// Several tasks, from a YAML file, instead of one by flags
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
-        "identity", "adopt", "digest", "guest_args", "env", "memory", "stop_grace", "on_return",
+        "identity", "adopt", "digest", "guest_args", "env", "memory", "stop_grace", "on_return", "allow_http",
+        "allow_kubernetes",
         "admin",
     ])]
     pub config: Option<PathBuf>,
@@ -128,6 +130,9 @@ pub struct RunArgs {
     /// The most memory the component may have
     #[arg(long, default_value = "64Mi", value_parser = parse_size)]
     pub memory: ByteSize,
+    /// What the component may do.
+    #[command(flatten)]
+    pub allow: AllowArgs,
     /// How long the component may take to stop when it is asked to
     #[arg(long, default_value = "5s")]
     pub stop_grace: Duration,
@@ -140,6 +145,24 @@ pub struct RunArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+}
+
+/// What a component may do beyond computing; the config file has more of it
+#[derive(Debug, clap::Args)]
+pub struct AllowArgs {
+    /// URLs that the component may send requests to, such as https://api.example.com/v1/; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub allow_http: Vec<HttpRule>,
+    /// Let the component use the Kubernetes API, at http://kubernetes.default.svc, with this host's credentials
+    #[arg(long)]
+    pub allow_kubernetes: bool,
+}
+
+impl From<AllowArgs> for Allow {
+    fn from(args: AllowArgs) -> Self {
+        let AllowArgs { allow_http, allow_kubernetes } = args;
+        Self { http: allow_http, kubernetes: allow_kubernetes.then(AllowKubernetes::default), ..Self::default() }
+    }
 }
 
 /// `leasehold step-down`
@@ -169,6 +192,9 @@ pub struct DevArgs {
     /// An environment variable for the component (NAME=VALUE); may be repeated
     #[arg(long)]
     pub env: Vec<EnvVar>,
+    /// What the component may do.
+    #[command(flatten)]
+    pub allow: AllowArgs,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,

@@ -3,5 +3,6 @@
 
 mod bound;
 mod hostile;
+mod http;
 mod life;
 mod programs;

@@ -87,7 +87,7 @@ impl Cluster {
 }
 
 /// The status and the body of a GET to the host's admin address.
-fn get(host: &HostProcess, path: &str) -> (u16, String) {
+pub(super) fn get(host: &HostProcess, path: &str) -> (u16, String) {
     let address = host.wait_for_event("admin", 1).line["address"].as_str().expect("an address").to_owned();
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");

@@ -7,6 +7,8 @@ mod crash;
 mod dev;
 mod fencing;
 mod folder;
+mod http;
+mod kubernetes_api;
 mod manifests;
 mod one_task;
 mod step_down;

@@ -34,6 +34,12 @@ impl CapturedLog {
         self.0.look(|events| events.iter().filter(|event| of_guest(event, token)).cloned().collect())
     }
 
+    /// What was logged under this event's name in the term with this token.
+    pub fn events_named(&self, token: u64, name: &str) -> Vec<Event> {
+        let is = |event: &&Event| event.name() == name && event.line["token"] == token;
+        self.0.look(|events| events.iter().filter(is).cloned().collect())
+    }
+
     /// Waits for the guest's first line that contains `text`.
     ///
     /// # Panics

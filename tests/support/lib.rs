@@ -9,6 +9,7 @@ mod from_env;
 pub mod guardian;
 pub mod guest_bench;
 pub mod host_process;
+pub mod http_server;
 pub mod network;
 pub mod register;
 pub mod table;

@@ -16,7 +16,7 @@ use crate::{
 /// # Errors
 /// The folder is no guest's, or the first build fails.
 pub fn dev(args: DevArgs) -> anyhow::Result<()> {
-    let DevArgs { folder, lease_duration, env, log_format } = args;
+    let DevArgs { folder, lease_duration, env, allow, log_format } = args;
     log::init(log_format)?;
     let package = Package::find(&folder).map_err(|error| ConfigError(format!("{error:#}")))?;
     let lease = lease_duration.into();
@@ -40,6 +40,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         adopt: false,
         timing,
         policy: TaskConfig::default(),
+        allow: allow.into(),
         guest: GuestConfig {
             env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),
             ..GuestConfig::default()

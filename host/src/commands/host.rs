@@ -11,12 +11,14 @@ use futures_util::{
 use leasehold_core::{election::ElectionConfig, ports::LeaseStore};
 use tokio::{sync::watch, task::JoinSet};
 
+use super::grants::http_grant;
 use super::running::{Running, Signals};
 use crate::{
     admin::{self, Shown},
     clock,
     config::{Config, Name, StoreChoice, TaskSpec},
     guest::{
+        imports::http::grant::HttpGrant,
         module::ReadyModule,
         runtime::{GuestConfig, GuestRuntime},
     },
@@ -42,6 +44,7 @@ struct Prepared {
     spec: TaskSpec,
     module: ReadyModule,
     changes: Changes,
+    http: HttpGrant,
 }
 
 /// The threads that guests run on: a guest may hold one for an epoch tick at a time, so never
@@ -144,10 +147,11 @@ impl Host {
         let mut prepared = Vec::new();
         for spec in tasks {
             self.readiness.waits(spec.name.as_str(), "its module is being read");
+            let http = http_grant(&spec, &self.cluster).await?;
             let source = open(&spec, &self.cluster).await?;
             let cannot = || format!("task {}: module {} cannot be run", spec.name, spec.module);
             let (module, changes) = self.prepare(&spec, source).await.with_context(cannot)?;
-            prepared.push(Prepared { spec, module, changes });
+            prepared.push(Prepared { spec, module, changes, http });
         }
         Ok(prepared)
     }
@@ -234,7 +238,7 @@ impl Host {
         subject: Subject,
         cluster: OnCluster,
     ) {
-        let Prepared { spec, module, changes } = task;
+        let Prepared { spec, module, changes, http } = task;
         let OnCluster { events, holder, ended } = cluster;
         let queue = events.map(|writer| {
             let (queue, happened) = happenings();
@@ -242,6 +246,7 @@ impl Host {
             queue
         });
         let metrics = self.metrics.of_task(spec.name.as_str(), spec.lease.as_str());
+        let http = HttpGrant { counts: metrics.http_counts(), ..http };
         let election = ElectionConfig {
             identity: subject.identity.to_string(),
             task: spec.name.as_str().to_owned(),
@@ -260,7 +265,7 @@ impl Host {
             lease: spec.lease.as_str().to_owned(),
             election,
             policy: spec.policy,
-            guest: GuestConfig { counts: guest_counts, ..spec.guest },
+            guest: GuestConfig { counts: guest_counts, http: Arc::new(http), ..spec.guest },
             modules: receiver,
             holder,
             ended,

@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod grants;
 mod host;
 mod run;
 mod running;

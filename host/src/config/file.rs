@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Config, ConfigError, Environment, Name, OnReturnArg, Reference, StoreChoice, TaskSpec, parse_digest, parse_size,
+    Allow, Config, ConfigError, Environment, Name, OnReturnArg, Reference, StoreChoice, TaskSpec,
+    allow::{AllowFile, HttpLimitsFile},
+    parse_digest, parse_size,
 };
 use crate::{
     guest::{cpu::CpuShare, runtime::GuestConfig},
@@ -46,6 +48,8 @@ struct Task {
     #[serde(default)]
     env: BTreeMap<String, String>,
     #[serde(default)]
+    allow: AllowFile,
+    #[serde(default)]
     limits: Limits,
     #[serde(default)]
     on_return: OnReturnArg,
@@ -68,11 +72,13 @@ struct Limits {
     output: Option<Size>,
     cpu: Option<Parsed<CpuShare>>,
     stop_grace: Option<Parsed<humantime::Duration>>,
+    #[serde(default)]
+    http: HttpLimitsFile,
 }
 
 /// Anything that is parsed from text, with the parser's own words for a mistake.
 #[derive(Clone, Debug, Default)]
-struct Parsed<T>(T);
+pub(super) struct Parsed<T>(pub(super) T);
 
 impl<'de, T> Deserialize<'de> for Parsed<T>
 where
@@ -86,7 +92,7 @@ where
 
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Size(ByteSize);
+pub(super) struct Size(pub(super) ByteSize);
 
 impl TryFrom<String> for Size {
     type Error = String;
@@ -157,7 +163,7 @@ fn explained(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError
 
 fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
     let lease_line = task.lease.as_ref().map(|lease| lease.referenced.line());
-    let Task { name, module, digest, lease, adopt, args, env, limits, on_return } = task;
+    let Task { name, module, digest, lease, adopt, args, env, allow, limits, on_return } = task;
     let lease = lease.map(|lease| lease.value).unwrap_or_default();
     let or = |given: Option<Parsed<humantime::Duration>>, default| given.map_or(default, |given| given.0.into());
     let default = Timing::default();
@@ -181,6 +187,7 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
             on_return: on_return.into(),
             ..policy
         },
+        allow: Allow::of(allow, limits.http),
         guest: GuestConfig {
             args,
             env,

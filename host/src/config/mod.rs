@@ -1,5 +1,6 @@
 //! What a person asked for, parsed once into types that cannot be wrong. No I/O in here.
 
+mod allow;
 mod file;
 mod reference;
 mod values;
@@ -13,6 +14,7 @@ use leasehold_core::{
 
 use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
 
+pub use allow::{Allow, AllowKubernetes, ServiceAccount};
 pub use file::parse as parse_file;
 pub use reference::Reference;
 pub use values::{EnvVar, Name, OnReturnArg, parse_digest, parse_size};
@@ -89,6 +91,8 @@ pub struct TaskSpec {
     pub timing: Timing,
     /// When the guest is started again, and what becomes of the Lease.
     pub policy: TaskConfig,
+    /// What the guest may do beyond computing.
+    pub allow: Allow,
     /// What the guest gets.
     pub guest: GuestConfig,
 }
@@ -149,6 +153,7 @@ impl Config {
             guest_args,
             env,
             memory,
+            allow,
             stop_grace,
             on_return,
             admin,
@@ -178,6 +183,7 @@ impl Config {
             adopt,
             timing,
             policy: TaskConfig { stop_grace: stop_grace.into(), on_return: on_return.into(), ..TaskConfig::default() },
+            allow: allow.into(),
             guest: GuestConfig {
                 args: guest_args,
                 env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),

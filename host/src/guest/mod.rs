@@ -10,6 +10,7 @@ pub mod gate;
 pub mod imports;
 pub mod limits;
 pub mod module;
+pub mod outlet;
 pub mod runtime;
 mod state;
 mod world;

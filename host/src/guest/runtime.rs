@@ -26,7 +26,7 @@ use super::{
     gate::{Closed, Gate},
     imports::{
         self, Term,
-        http::NoHttp,
+        http::{Http, grant::HttpGrant},
         output::{Printer, Stream},
     },
     limits::{HANDLES_MAX, Limiter},
@@ -51,6 +51,8 @@ pub struct GuestConfig {
     pub cpu: Option<CpuShare>,
     /// Where that is counted.
     pub counts: GuestCounts,
+    /// What it may ask over HTTP.
+    pub http: Arc<HttpGrant>,
 }
 
 /// What is counted of all runs of one task.
@@ -71,6 +73,7 @@ impl Default for GuestConfig {
             output: Self::OUTPUT_DEFAULT,
             cpu: None,
             counts: GuestCounts::default(),
+            http: Arc::default(),
         }
     }
 }
@@ -176,6 +179,7 @@ impl GuestRuntime {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let store = self.store(State {
+            http_hooks: Http::new(config.http.clone(), subject.clone(), term.token, gate.clone()),
             run,
             wasi: wasi(config, &module, subject, &term),
             term,
@@ -186,7 +190,6 @@ impl GuestRuntime {
             cpu: cpu.clone(),
             table,
             http: WasiHttpCtx::new(),
-            http_hooks: NoHttp { subject: subject.clone() },
         });
         let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone() };
         self.workers.spawn(async move {

@@ -11,7 +11,10 @@ const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 #[derive(Default)]
-pub struct Cluster(OnceCell<Client>);
+pub struct Cluster {
+    config: OnceCell<Config>,
+    client: OnceCell<Client>,
+}
 
 impl Cluster {
     /// A client for the cluster this runs in, else for the one the kubeconfig points at.
@@ -22,7 +25,23 @@ impl Cluster {
     /// # Cancel safety
     /// May be dropped at any time.
     pub async fn client(&self) -> anyhow::Result<&Client> {
-        self.0.get_or_try_init(infer).await
+        let made = async || {
+            let config = self.config().await?.clone();
+            tracing::info!(event = "cluster", "using the cluster at {}", config.cluster_url);
+            Client::try_from(config).context("the cluster's configuration does not make a client")
+        };
+        self.client.get_or_try_init(made).await
+    }
+
+    /// Where that cluster is, and this host's credentials for it.
+    ///
+    /// # Errors
+    /// There is none.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn config(&self) -> anyhow::Result<&Config> {
+        self.config.get_or_try_init(infer).await
     }
 }
 
@@ -36,7 +55,7 @@ pub async fn first_contact<T>(asked: impl Future<Output = anyhow::Result<T>>) ->
     })?
 }
 
-async fn infer() -> anyhow::Result<Client> {
+async fn infer() -> anyhow::Result<Config> {
     let mut config = Config::infer().await.map_err(|error| {
         // Of the two ways, the kubeconfig is the one that a person can have meant.
         let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
@@ -47,6 +66,5 @@ async fn infer() -> anyhow::Result<Client> {
     })?;
     // The election itself decides when a request is tried again.
     config.default_retry = false;
-    tracing::info!(event = "cluster", "using the cluster at {}", config.cluster_url);
-    Client::try_from(config).context("the cluster's configuration does not make a client")
+    Ok(config)
 }

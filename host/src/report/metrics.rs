@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::guest::{cpu::CpuSeconds, runtime::GuestCounts};
+use crate::guest::{cpu::CpuSeconds, imports::http::grant::HttpCounts, runtime::GuestCounts};
 
 /// Of all tasks of this host.
 pub struct Metrics {
@@ -28,6 +28,7 @@ struct Families {
     ends: Family<EndLabels, Counter>,
     cpu: Family<TaskLabels, CpuSeconds>,
     dropped_lines: Family<TaskLabels, Counter>,
+    http: Family<RequestLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,11 +53,17 @@ struct EndLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    task: String,
+    result: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let families = Families::default();
         let mut registry = Registry::default();
-        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines } = families.clone();
+        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines, http } = families.clone();
         registry.register("leader_election_master_status", "1 while this replica holds the lease, else 0", leads);
         registry.register(
             "leasehold_token",
@@ -73,6 +80,7 @@ impl Default for Metrics {
             "Lines that the component printed faster than it may, and that were not shown",
             dropped_lines,
         );
+        registry.register("leasehold_http_requests", "HTTP requests of the component, by what became of them", http);
         Self { registry, families }
     }
 }
@@ -116,6 +124,13 @@ impl TaskMetrics {
             cpu: self.families.cpu.get_or_create(&self.labels).clone(),
             dropped_lines: self.families.dropped_lines.get_or_create(&self.labels).clone(),
         }
+    }
+
+    /// Those that the component's requests are counted in.
+    pub fn http_counts(&self) -> HttpCounts {
+        let of =
+            |result| self.families.http.get_or_create_owned(&RequestLabels { task: self.labels.task.clone(), result });
+        HttpCounts { answered: of("answered"), refused: of("refused"), failed: of("failed") }
     }
 
     pub(super) fn leading(&self, token: u64) {

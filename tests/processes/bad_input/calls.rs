@@ -97,6 +97,61 @@ fn a_mistake_in_the_config_is_told_with_its_line_and_field() {
 }
 
 #[test]
+fn a_mistake_in_what_a_task_is_allowed_is_told_with_its_line_and_what_would_be_right() {
+    let head = "leaseStore: file:{leases}\ntasks:\n- name: a\n  module: {good}\n";
+    let cases: [(&str, &[&str]); 13] = [
+        ("  allow: [http]\n", &["line 5", "`allow: [http]`"]),
+        ("  allow: {https: []}\n", &["line 5", "unknown field `https`", "kubernetes"]),
+        ("  allow:\n    http: [api.example.com]\n", &["line 6", "\"api.example.com\"", "https://api.example.com/v1/"]),
+        ("  allow: {http: [\"https://*/\"]}\n", &["line 5", "\"https://*/\"", "not a host name"]),
+        ("  allow: {http: [\"https://a@b.test/\"]}\n", &["line 5", "user-info"]),
+        ("  allow: {http: [\"https://b.test/a/../b\"]}\n", &["line 5", "`..`"]),
+        ("  allow: {http: [\"http://kubernetes.default.svc/\"]}\n", &["line 5", "kubernetes: true"]),
+        ("  allow: {tokenHeader: Host}\n", &["line 5", "\"Host\"", "Leasehold-Token"]),
+        ("  allow: {kubernetes: perhaps}\n", &["line 5", "perhaps", "serviceAccount", "rules"]),
+        ("  allow: {kubernetes: {serviceAccount: A}}\n", &["line 5", "\"A\"", "lower-case letters"]),
+        (
+            "  allow: {kubernetes: {rules: [{apiGroups: [''], resources: [pods], verbs: [read]}]}}\n",
+            &["line 5", "\"read\" is not a verb", "get, list, watch"],
+        ),
+        ("  limits: {http: {inFlight: 0}}\n", &["line 5", "1 to 10000"]),
+        ("  limits: {http: {total: 5}}\n", &["line 5", "time unit needed"]),
+    ];
+    let desk = Desk::new();
+    for (rest, says) in cases {
+        desk.refuses_config(&format!("{head}{rest}"), says);
+    }
+    desk.refuses_to_run(&[good(), "--allow-http", "h.test"], MISTAKE, &["--allow-http", "https://api.example.com/v1/"]);
+    for (file, wanted) in [("/nonexistent.pem", "No such file"), (good(), "BEGIN CERTIFICATE")] {
+        let allow = format!("  allow: {{caFile: '{file}'}}\n");
+        let config = desk.write(
+            "host.yaml",
+            format!("{head}{allow}").replace("{leases}", &desk.text("leases")).replace("{good}", good()),
+        );
+        refused(&["run", "--config", &config], &[], MISTAKE, &["task a", file, wanted]);
+        desk.has_no_lease();
+    }
+    // An image from scratch has no certificate authorities.
+    let config = desk.write(
+        "scratch.yaml",
+        format!(
+            "leaseStore: {}\ntasks:\n- name: a\n  module: {}\n  allow: {{http: [\"https://h.test/\"]}}\n",
+            desk.lease_store(),
+            good()
+        ),
+    );
+    let nowhere = [("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")];
+    refused(
+        &["run", "--config", &config],
+        &nowhere,
+        MISTAKE,
+        &["task a", "no certificate authorities", "SSL_CERT_FILE", "caFile"],
+    );
+    // Kubernetes is allowed, and there is none.
+    desk.refuses_to_run(&[good(), "--allow-kubernetes"], FAILED, &["allow.kubernetes", "found no cluster"]);
+}
+
+#[test]
 fn a_folder_that_cannot_hold_leases_is_named() {
     let desk = Desk::new();
     let file = desk.write("file", "");

@@ -47,7 +47,7 @@ impl Cluster {
     }
 
     /// The kubeconfig of a user who has this role.
-    fn user_with_role(&self, user: &str, role: Value) -> String {
+    pub(crate) fn user_with_role(&self, user: &str, role: Value) -> String {
         let mut role: Role = serde_json::from_value(role).expect("a role");
         role.metadata.name = Some(user.to_owned());
         let binding = json!({

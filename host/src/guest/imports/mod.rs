@@ -38,6 +38,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    http::error_code::link(&mut linker)?;
     bindings::leasehold::task::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     bindings::leasehold::task::leadership::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     Ok(linker)

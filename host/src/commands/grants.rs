@@ -1,0 +1,104 @@
+//! From what a task's config allows to what its guests are given: certificates are read, the cluster is found.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::Context;
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use crate::{
+    config::{Allow, AllowKubernetes, ConfigError, Name, TaskSpec},
+    guest::imports::http::{grant::HttpGrant, kubernetes::KubernetesGrant, tls},
+    kubernetes::{
+        access::Target,
+        cluster::{Cluster, first_contact},
+    },
+};
+
+/// What this task's guests may ask over HTTP.
+///
+/// # Errors
+/// A [`ConfigError`] where a certificate is missing; or there is no cluster.
+pub(super) async fn http_grant(task: &TaskSpec, cluster: &Cluster) -> anyhow::Result<HttpGrant> {
+    let Allow { http, ca_file, token_header, kubernetes, http_limits } = &task.allow;
+    let needs_tls = http.iter().any(|rule| rule.needs_tls());
+    let tls = match (needs_tls, ca_file) {
+        (false, None) => None,
+        _ => Some(roots(ca_file.as_deref(), needs_tls).with_context(|| format!("task {}", task.name))?),
+    };
+    Ok(HttpGrant {
+        rules: http.clone(),
+        tls: tls.map(|roots| Arc::new(tls::client_config(roots))),
+        token_header: token_header.as_ref().map(|header| header.name().clone()),
+        kubernetes: match kubernetes {
+            None => None,
+            Some(allowed) => Some(
+                kubernetes_grant(task, allowed, cluster)
+                    .await
+                    .with_context(|| format!("task {}: allow.kubernetes", task.name))?,
+            ),
+        },
+        limits: *http_limits,
+        ..HttpGrant::default()
+    })
+}
+
+/// The system's certificate authorities (those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, where they are set), and those of
+/// a file.
+fn roots(ca_file: Option<&Path>, needed: bool) -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    // A system's store often has one that is broken or too old; the others do.
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = ca_file {
+        let at = path.display();
+        let text = fs::read(path).map_err(|error| ConfigError(format!("cannot read caFile {at}: {error}")))?;
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)
+            .collect::<Result<_, _>>()
+            .map_err(|error| ConfigError(format!("caFile {at} is not a PEM file of certificates: {error}")))?;
+        if certificates.is_empty() {
+            return Err(ConfigError(format!("caFile {at} has no `-----BEGIN CERTIFICATE-----` in it")));
+        }
+        for certificate in certificates {
+            roots
+                .add(certificate)
+                .map_err(|error| ConfigError(format!("caFile {at} has a certificate that cannot be used: {error}")))?;
+        }
+    }
+    if needed && roots.is_empty() {
+        let why = system.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        return Err(ConfigError(format!(
+            "allow.http has https URLs, and this machine has no certificate authorities to trust{why}; an image from \
+             scratch has none. Mount a PEM file, and name it in SSL_CERT_FILE, or by caFile under allow"
+        )));
+    }
+    Ok(roots)
+}
+
+async fn kubernetes_grant(
+    task: &TaskSpec,
+    allowed: &AllowKubernetes,
+    cluster: &Cluster,
+) -> anyhow::Result<KubernetesGrant> {
+    let config = cluster.config().await?.clone();
+    let mut user = None;
+    if let Some(account) = &allowed.service_account {
+        let own = task.namespace.as_ref().map_or(config.default_namespace.as_str(), Name::as_str);
+        let namespace = account.namespace.as_ref().map_or(own, Name::as_str);
+        let name = account.name.as_str();
+        let target = Target { group: "", resource: "serviceaccounts", namespace, name: Some(name) };
+        if !first_contact(target.denied(cluster.client().await?, &["impersonate"])).await?.is_empty() {
+            tracing::warn!(
+                event = "impersonation-denied",
+                task = task.name.as_str(),
+                "this host may not act as the ServiceAccount {namespace}/{name}, so what the component asks of the \
+                 Kubernetes API will be refused: add {} to a Role of the host in {namespace}",
+                target.rule(&["impersonate"])
+            );
+        }
+        user = Some(format!("system:serviceaccount:{namespace}:{name}"));
+    }
+    Ok(KubernetesGrant::new(config, user, allowed.rules.clone())?)
+}
