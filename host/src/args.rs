@@ -9,7 +9,10 @@ use leasehold_core::task::Digest;
 
 use crate::{
     config::{Allow, AllowKubernetes, EnvVar, Name, OnReturnArg, Reference, StoreChoice, parse_digest, parse_size},
-    guest::imports::http::rule::HttpRule,
+    guest::{
+        files::Folder,
+        imports::{http::rule::HttpRule, sockets::rule::TcpRule},
+    },
     log::LogFormat,
 };
 
@@ -87,7 +90,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
         "identity", "adopt", "digest", "guest_args", "env", "memory", "stop_grace", "on_return", "allow_http",
-        "allow_kubernetes",
+        "allow_kubernetes", "allow_tcp", "allow_files",
         "admin",
     ])]
     pub config: Option<PathBuf>,
@@ -156,12 +159,24 @@ pub struct AllowArgs {
     /// Let the component use the Kubernetes API, at http://kubernetes.default.svc, with this host's credentials
     #[arg(long)]
     pub allow_kubernetes: bool,
+    /// A host and a port that the component may connect to, such as kafka:9092; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    pub allow_tcp: Vec<TcpRule>,
+    /// A folder that the component may read, and with `:rw` write; may be repeated
+    #[arg(long, value_name = "FOLDER[:PATH_FOR_THE_GUEST][:rw]")]
+    pub allow_files: Vec<Folder>,
 }
 
 impl From<AllowArgs> for Allow {
     fn from(args: AllowArgs) -> Self {
-        let AllowArgs { allow_http, allow_kubernetes } = args;
-        Self { http: allow_http, kubernetes: allow_kubernetes.then(AllowKubernetes::default), ..Self::default() }
+        let AllowArgs { allow_http, allow_kubernetes, allow_tcp, allow_files } = args;
+        Self {
+            http: allow_http,
+            kubernetes: allow_kubernetes.then(AllowKubernetes::default),
+            tcp: allow_tcp,
+            files: allow_files,
+            ..Self::default()
+        }
     }
 }
 

@@ -41,6 +41,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         timing,
         policy: TaskConfig::default(),
         allow: allow.into(),
+        env_from: Vec::new(),
         guest: GuestConfig {
             env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),
             ..GuestConfig::default()

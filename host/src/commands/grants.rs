@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -10,10 +10,19 @@ use rustls::{
 
 use crate::{
     config::{Allow, AllowKubernetes, ConfigError, Name, TaskSpec},
-    guest::imports::http::{grant::HttpGrant, kubernetes::KubernetesGrant, tls},
+    guest::{
+        env::EnvSource,
+        files::Folder,
+        imports::{
+            http::{grant::HttpGrant, kubernetes::KubernetesGrant, tls},
+            sockets::grant::TcpGrant,
+        },
+        runtime::GuestConfig,
+    },
     kubernetes::{
         access::Target,
         cluster::{Cluster, first_contact},
+        env::{ClusterEnv, EnvError},
     },
 };
 
@@ -22,7 +31,7 @@ use crate::{
 /// # Errors
 /// A [`ConfigError`] where a certificate is missing; or there is no cluster.
 pub(super) async fn http_grant(task: &TaskSpec, cluster: &Cluster) -> anyhow::Result<HttpGrant> {
-    let Allow { http, ca_file, token_header, kubernetes, http_limits } = &task.allow;
+    let Allow { http, ca_file, token_header, kubernetes, http_limits, tcp: _, tcp_limits: _, files: _ } = &task.allow;
     let needs_tls = http.iter().any(|rule| rule.needs_tls());
     let tls = match (needs_tls, ca_file) {
         (false, None) => None,
@@ -43,6 +52,55 @@ pub(super) async fn http_grant(task: &TaskSpec, cluster: &Cluster) -> anyhow::Re
         limits: *http_limits,
         ..HttpGrant::default()
     })
+}
+
+/// What else this task's guests get: sockets, folders, values from the cluster.
+///
+/// # Errors
+/// A [`ConfigError`] where something is not there; or there is no cluster.
+pub(super) async fn with_grants(task: TaskSpec, cluster: &Cluster) -> anyhow::Result<TaskSpec> {
+    let tcp = Arc::new(TcpGrant::new(task.allow.tcp.clone(), task.allow.tcp_limits));
+    let folders = folders(&task.allow.files).with_context(|| format!("task {}: allow.files", task.name))?;
+    let env_from = env_source(&task, cluster).await.with_context(|| format!("task {}", task.name))?;
+    Ok(TaskSpec { guest: GuestConfig { tcp, folders, env_from, ..task.guest }, ..task })
+}
+
+/// They are there, and in different places.
+fn folders(files: &[Folder]) -> Result<Vec<Folder>, ConfigError> {
+    for (index, folder) in files.iter().enumerate() {
+        let (host, guest) = (folder.host.display(), &folder.guest);
+        match fs::metadata(&folder.host) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(ConfigError(format!("{host} is not a folder: name the one it is in"))),
+            Err(error) => return Err(ConfigError(format!("the folder {host} cannot be used: {error}"))),
+        }
+        if let Some(other) = files[..index].iter().find(|other| other.guest == *guest) {
+            let other = other.host.display();
+            return Err(ConfigError(format!(
+                "{other} and {host} are both at {guest} for the guest: give one another place"
+            )));
+        }
+    }
+    Ok(files.to_vec())
+}
+
+async fn env_source(task: &TaskSpec, cluster: &Cluster) -> anyhow::Result<Option<Arc<dyn EnvSource>>> {
+    if task.env_from.is_empty() {
+        return Ok(None);
+    }
+    let client = cluster.client().await?;
+    let namespace = task.namespace.as_ref().map_or(client.default_namespace(), Name::as_str).to_owned();
+    let source = ClusterEnv::new(client.clone(), namespace, task.env_from.clone());
+    // Only whether they are there: each run reads them anew.
+    first_contact(async {
+        match source.values().await {
+            Ok(_) => Ok(()),
+            Err(EnvError::Mistake(mistake)) => Err(mistake.into()),
+            Err(EnvError::Unavailable(why)) => bail!("{why}"),
+        }
+    })
+    .await?;
+    Ok(Some(Arc::new(source)))
 }
 
 /// The system's certificate authorities (those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, where they are set), and those of

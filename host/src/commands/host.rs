@@ -11,7 +11,7 @@ use futures_util::{
 use leasehold_core::{election::ElectionConfig, ports::LeaseStore};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::grants::http_grant;
+use super::grants::{http_grant, with_grants};
 use super::running::{Running, Signals};
 use crate::{
     admin::{self, Shown},
@@ -147,6 +147,7 @@ impl Host {
         let mut prepared = Vec::new();
         for spec in tasks {
             self.readiness.waits(spec.name.as_str(), "its module is being read");
+            let spec = with_grants(spec, &self.cluster).await?;
             let http = http_grant(&spec, &self.cluster).await?;
             let source = open(&spec, &self.cluster).await?;
             let cannot = || format!("task {}: module {} cannot be run", spec.name, spec.module);

@@ -12,8 +12,12 @@ use super::{
     Name,
     file::{Parsed, Size},
 };
-use crate::guest::imports::http::{
-    headers::TokenHeader, kubernetes::rules::ApiRule, limits::HttpLimits, rule::HttpRule,
+use crate::guest::{
+    files::{Access, Folder, GuestPath},
+    imports::{
+        http::{headers::TokenHeader, kubernetes::rules::ApiRule, limits::HttpLimits, rule::HttpRule},
+        sockets::{grant::TcpLimits, rule::TcpRule},
+    },
 };
 
 /// See the module's documentation.
@@ -29,6 +33,12 @@ pub struct Allow {
     pub kubernetes: Option<AllowKubernetes>,
     /// How long and how large requests may be.
     pub http_limits: HttpLimits,
+    /// Hosts and ports.
+    pub tcp: Vec<TcpRule>,
+    /// How many sockets, and how long connecting may take.
+    pub tcp_limits: TcpLimits,
+    /// Folders.
+    pub files: Vec<Folder>,
 }
 
 /// `allow.kubernetes`, where it is not `false`.
@@ -74,6 +84,34 @@ pub(super) struct AllowFile {
     token_header: Option<Parsed<TokenHeader>>,
     #[serde(default)]
     kubernetes: SwitchOrFields,
+    #[serde(default)]
+    tcp: Vec<Parsed<TcpRule>>,
+    #[serde(default)]
+    files: Vec<FolderFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FolderFields {
+    host: PathBuf,
+    /// Without it, where it is on the host.
+    guest: Option<GuestPath>,
+    #[serde(default)]
+    write: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "FolderFields")]
+struct FolderFile(Folder);
+
+impl TryFrom<FolderFields> for FolderFile {
+    type Error = String;
+
+    fn try_from(fields: FolderFields) -> Result<Self, String> {
+        let FolderFields { host, guest, write } = fields;
+        let guest = guest.map_or_else(|| GuestPath::same_as(&host), Ok)?;
+        Ok(Self(Folder { host, guest, access: if write { Access::Write } else { Access::Read } }))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -144,14 +182,51 @@ impl TryFrom<usize> for InFlight {
 }
 
 impl Allow {
-    pub(super) fn of(file: AllowFile, limits: HttpLimitsFile) -> Self {
-        let AllowFile { http, ca_file, token_header, kubernetes: SwitchOrFields(kubernetes) } = file;
+    pub(super) fn of(file: AllowFile, http_limits: HttpLimitsFile, tcp_limits: TcpLimitsFile) -> Self {
+        let AllowFile { http, ca_file, token_header, kubernetes: SwitchOrFields(kubernetes), tcp, files } = file;
         Self {
             http: http.into_iter().map(|rule| rule.0).collect(),
             ca_file,
             token_header: token_header.map(|header| header.0),
             kubernetes,
-            http_limits: limits.or(HttpLimits::default()),
+            http_limits: http_limits.or(HttpLimits::default()),
+            tcp: tcp.into_iter().map(|rule| rule.0).collect(),
+            tcp_limits: tcp_limits.or(TcpLimits::default()),
+            files: files.into_iter().map(|folder| folder.0).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TcpLimitsFile {
+    sockets: Option<Sockets>,
+    connect: Option<Parsed<humantime::Duration>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "usize")]
+struct Sockets(usize);
+
+impl TryFrom<usize> for Sockets {
+    type Error = String;
+
+    fn try_from(number: usize) -> Result<Self, String> {
+        let max = TcpLimits::SOCKETS_MAX;
+        if (1..=max).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(format!("{number} sockets: expected 1 to {max}"))
+        }
+    }
+}
+
+impl TcpLimitsFile {
+    fn or(self, default: TcpLimits) -> TcpLimits {
+        let Self { sockets, connect } = self;
+        TcpLimits {
+            sockets: sockets.map_or(default.sockets, |sockets| sockets.0),
+            connect: connect.map_or(default.connect, |connect| connect.0.into()),
         }
     }
 }

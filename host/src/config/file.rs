@@ -1,6 +1,6 @@
 //! The config file: YAML, camelCase, the same task shape that a custom resource would carry.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::net::SocketAddr;
 
 use bytesize::ByteSize;
 use leasehold_core::{
@@ -12,7 +12,8 @@ use serde_saphyr::Spanned;
 
 use super::{
     Allow, Config, ConfigError, Environment, Name, OnReturnArg, Reference, StoreChoice, TaskSpec,
-    allow::{AllowFile, HttpLimitsFile},
+    allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
+    env::EnvFile,
     parse_digest, parse_size,
 };
 use crate::{
@@ -46,7 +47,7 @@ struct Task {
     #[serde(default)]
     args: Vec<String>,
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: EnvFile,
     #[serde(default)]
     allow: AllowFile,
     #[serde(default)]
@@ -74,6 +75,8 @@ struct Limits {
     stop_grace: Option<Parsed<humantime::Duration>>,
     #[serde(default)]
     http: HttpLimitsFile,
+    #[serde(default)]
+    tcp: TcpLimitsFile,
 }
 
 /// Anything that is parsed from text, with the parser's own words for a mistake.
@@ -153,6 +156,8 @@ fn explained(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError
     let words = error.without_snippet().to_string();
     let words = words.split(" at line ").next().unwrap_or_default();
     let words = words.replace("sequence start", "a list").replace("mapping start", "fields (`name: value`)");
+    let words = words
+        .replace("externally tagged enum expected scalar or mapping", "expected a text, or fields (`name: value`)");
     let line = error.location().map(|location| location.line());
     let content = line.and_then(|line| text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?));
     ConfigError(match (line, content.map(str::trim)) {
@@ -174,6 +179,7 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
     )
     .map_err(|error| (lease_line, format!("task {:?}: {error}", name.as_str())))?;
     let policy = TaskConfig::default();
+    let (env, env_from) = env.split();
     Ok(TaskSpec {
         lease: lease.name.unwrap_or_else(|| name.clone()),
         name,
@@ -187,7 +193,8 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
             on_return: on_return.into(),
             ..policy
         },
-        allow: Allow::of(allow, limits.http),
+        allow: Allow::of(allow, limits.http, limits.tcp),
+        env_from,
         guest: GuestConfig {
             args,
             env,

@@ -1,6 +1,7 @@
 //! What a person asked for, parsed once into types that cannot be wrong. No I/O in here.
 
 mod allow;
+mod env;
 mod file;
 mod reference;
 mod values;
@@ -15,6 +16,7 @@ use leasehold_core::{
 use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
 
 pub use allow::{Allow, AllowKubernetes, ServiceAccount};
+pub use env::{EnvName, EnvRef, KeyRef, ValueFrom};
 pub use file::parse as parse_file;
 pub use reference::Reference;
 pub use values::{EnvVar, Name, OnReturnArg, parse_digest, parse_size};
@@ -93,6 +95,8 @@ pub struct TaskSpec {
     pub policy: TaskConfig,
     /// What the guest may do beyond computing.
     pub allow: Allow,
+    /// Where those values of its environment are that [`GuestConfig::env`] does not have.
+    pub env_from: Vec<EnvRef>,
     /// What the guest gets.
     pub guest: GuestConfig,
 }
@@ -184,6 +188,7 @@ impl Config {
             timing,
             policy: TaskConfig { stop_grace: stop_grace.into(), on_return: on_return.into(), ..TaskConfig::default() },
             allow: allow.into(),
+            env_from: Vec::new(),
             guest: GuestConfig {
                 args: guest_args,
                 env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),

@@ -7,6 +7,8 @@ use clap::ValueEnum;
 use leasehold_core::task::{Digest, OnReturn};
 use serde::Deserialize;
 
+use super::env::{EnvName, check_value};
+
 /// A name that Kubernetes takes for an object: lower-case letters, digits, `-` and `.`, beginning
 /// and ending with a letter or digit, at most 253 (RFC 1123 subdomain). Safe in a file name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -61,7 +63,11 @@ impl FromStr for EnvVar {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok(Self(name.into(), value.into())),
+            Some((name, value)) if !name.is_empty() => {
+                name.parse::<EnvName>()?;
+                check_value(value)?;
+                Ok(Self(name.into(), value.into()))
+            }
             _ => Err("expected NAME=VALUE".into()),
         }
     }

@@ -6,6 +6,8 @@
 mod core_module;
 pub mod cpu;
 pub mod engine;
+pub mod env;
+pub mod files;
 pub mod gate;
 pub mod imports;
 pub mod limits;

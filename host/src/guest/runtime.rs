@@ -23,11 +23,14 @@ use wasmtime_wasi_http::WasiHttpCtx;
 use super::{
     cpu::{CpuMeter, CpuSeconds, CpuShare},
     engine::{self, EpochTicker},
+    env::EnvSource,
+    files::{self, Folder},
     gate::{Closed, Gate},
     imports::{
         self, Term,
         http::{Http, grant::HttpGrant},
         output::{Printer, Stream},
+        sockets::{Sockets, grant::TcpGrant},
     },
     limits::{HANDLES_MAX, Limiter},
     module::ReadyModule,
@@ -53,6 +56,12 @@ pub struct GuestConfig {
     pub counts: GuestCounts,
     /// What it may ask over HTTP.
     pub http: Arc<HttpGrant>,
+    /// Where it may connect to.
+    pub tcp: Arc<TcpGrant>,
+    /// Folders it may use.
+    pub folders: Vec<Folder>,
+    /// Variables with values from elsewhere, beside those of `env`.
+    pub env_from: Option<Arc<dyn EnvSource>>,
 }
 
 /// What is counted of all runs of one task.
@@ -74,6 +83,9 @@ impl Default for GuestConfig {
             cpu: None,
             counts: GuestCounts::default(),
             http: Arc::default(),
+            tcp: Arc::default(),
+            folders: Vec::new(),
+            env_from: None,
         }
     }
 }
@@ -175,56 +187,71 @@ impl GuestRuntime {
             identity: subject.identity.to_string(),
             token: term.token,
         };
-        let cpu = CpuMeter::new(config.cpu, config.counts.cpu.clone());
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
-        let store = self.store(State {
-            http_hooks: Http::new(config.http.clone(), subject.clone(), term.token, gate.clone()),
-            run,
-            wasi: wasi(config, &module, subject, &term),
-            term,
-            gate: gate.clone(),
-            events: events.clone(),
-            stepped_down: false,
-            limiter: Limiter::new(config.memory),
-            cpu: cpu.clone(),
-            table,
-            http: WasiHttpCtx::new(),
-        });
         let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone() };
+        let (engine, config, subject) = (self.engine.clone(), config.clone(), subject.clone());
+        let (told, closing) = (events.clone(), gate.clone());
         self.workers.spawn(async move {
             // The call owns the store: when `guard` returns, both are dropped.
-            let guarded = AssertUnwindSafe(gate.guard(cpu.metered(call(store, &module))));
+            let running = async {
+                let wasi = wasi(&config, &module, &subject, &term).await.map_err(Outcome::NotStarted)?;
+                let cpu = CpuMeter::new(config.cpu, config.counts.cpu.clone());
+                let mut table = ResourceTable::new();
+                table.set_max_capacity(HANDLES_MAX);
+                let state = State {
+                    http_hooks: Http::new(config.http.clone(), subject.clone(), term.token, gate.clone()),
+                    sockets: Sockets::new(config.tcp.clone(), subject.clone(), term.token, gate.clone()),
+                    run,
+                    wasi,
+                    term,
+                    gate: gate.clone(),
+                    events,
+                    stepped_down: false,
+                    limiter: Limiter::new(config.memory),
+                    cpu: cpu.clone(),
+                    table,
+                    http: WasiHttpCtx::new(),
+                };
+                Ok::<_, Outcome>(cpu.metered(call(store(&engine, state), &module)).await)
+            };
+            let guarded = AssertUnwindSafe(closing.guard(running));
             let outcome = match guarded.catch_unwind().await {
-                Ok(Ok(outcome)) => outcome,
+                Ok(Ok(Ok(outcome) | Err(outcome))) => outcome,
                 Ok(Err(Closed(reason))) => Outcome::Ended(reason),
                 // Or the lease would be held for a guest that is not there.
                 Err(_) => Outcome::Trap("a host function panicked, which is a defect of the host".into()),
             };
-            events.tell(run, GuestEvent::Ended(outcome));
+            told.tell(run, GuestEvent::Ended(outcome));
         });
         guest
     }
-
-    fn store(&self, state: State) -> Store<State> {
-        let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| &mut state.limiter);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context: StoreContextMut<'_, State>| {
-            context.data().gate.check_until_next_tick()?;
-            Ok(match context.data().cpu.rest() {
-                Some(rest) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(rest))),
-                // Give way, so that no guest keeps another, or its own drop, from a worker.
-                None => UpdateDeadline::Yield(1),
-            })
-        });
-        store.call_hook(|context: StoreContextMut<'_, State>, _: CallHook| Ok(context.data().gate.check()?));
-        store
-    }
 }
 
-/// What a guest has of WASI: its output, its arguments and its environment, nothing else of the host's.
-fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, term: &Term) -> WasiCtx {
+fn store(engine: &Engine, state: State) -> Store<State> {
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|context: StoreContextMut<'_, State>| {
+        context.data().gate.check_until_next_tick()?;
+        Ok(match context.data().cpu.rest() {
+            Some(rest) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(rest))),
+            // Give way, so that no guest keeps another, or its own drop, from a worker.
+            None => UpdateDeadline::Yield(1),
+        })
+    });
+    store.call_hook(|context: StoreContextMut<'_, State>, _: CallHook| Ok(context.data().gate.check()?));
+    store
+}
+
+/// What a guest has of WASI: its output, its arguments, its environment and its folders, nothing else of the host's.
+/// (Its sockets are [`Sockets`].)
+///
+/// # Errors
+/// What cannot be had, in words.
+async fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, term: &Term) -> Result<WasiCtx, String> {
+    let elsewhere = match &config.env_from {
+        Some(source) => source.read().await?,
+        None => Vec::new(),
+    };
     let printer = Printer::new(subject.clone(), term.token, config.output, config.counts.dropped_lines.clone());
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(printer.output(Stream::Stdout)).stderr(printer.output(Stream::Stderr));
@@ -232,17 +259,19 @@ fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, term: &Te
     wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
     let of_term = module.world.environment(term);
     // A name that is there twice is for the guest to choose from: the term's has to win.
-    for (name, value) in config.env.iter().filter(|(name, _)| !of_term.iter().any(|(taken, _)| taken == name)) {
+    let given = config.env.iter().chain(elsewhere.iter().map(|(name, value)| (name, value)));
+    for (name, value) in given.filter(|(name, _)| !of_term.iter().any(|(taken, _)| taken == name)) {
         wasi.env(name, value);
     }
     for (name, value) in &of_term {
         wasi.env(name, value);
     }
-    wasi.build()
+    files::open(&config.folders, &mut wasi)?;
+    Ok(wasi.build())
 }
 
 async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
-    match module.world.call(&mut store).await {
+    let outcome = match module.world.call(&mut store).await {
         Ok(Outcome::Error(error)) => match store.data().limiter.exceeded() {
             Some(limit) => Outcome::OutOfMemory(format!("{error} ({limit})")),
             None => Outcome::Error(error),
@@ -250,7 +279,11 @@ async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
         Ok(outcome) => outcome,
         Err(Failed::ToStart(error)) => outcome_of(&error, &store, Outcome::NotStarted),
         Err(Failed::Running(error)) => outcome_of(&error, &store, Outcome::Trap),
+    };
+    if matches!(outcome, Outcome::Returned | Outcome::Error(_)) {
+        store.data().sockets.last_bytes().await;
     }
+    outcome
 }
 
 fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(String) -> Outcome) -> Outcome {

@@ -6,13 +6,21 @@ use leasehold_core::task::RunId;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::{cpu::CpuMeter, gate::Gate, imports::http::Http, limits::Limiter, runtime::RunEvents};
+use super::{
+    cpu::CpuMeter,
+    gate::Gate,
+    imports::{http::Http, sockets::Sockets},
+    limits::Limiter,
+    runtime::RunEvents,
+};
 use crate::guest::imports::Term;
 
 pub(super) struct State {
     /// First, and so dropped first: when the bodies in the table go, which looks like their end to whoever sends them,
     /// nothing must be sent any more.
     pub(super) http_hooks: Http,
+    /// The same.
+    pub(super) sockets: Sockets,
     pub(super) run: RunId,
     pub(super) term: Term,
     pub(super) gate: Arc<Gate>,

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod cluster;
+pub mod env;
 pub mod events;
 pub mod holder;
 pub mod own_pod;

@@ -4,10 +4,11 @@
 pub mod http;
 mod leadership;
 pub mod output;
+pub mod sockets;
 
 use wasmtime::component::{HasSelf, Linker};
 
-use super::state::State;
+use super::{files, state::State};
 
 mod bindings {
     #![allow(missing_docs, clippy::all, reason = "generated; the WIT package has the documentation")]
@@ -37,6 +38,8 @@ pub(super) use bindings::{LeaderTaskPre, leasehold::task::types::Term};
 pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    files::add_to_linker(&mut linker)?;
+    sockets::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     http::error_code::link(&mut linker)?;
     bindings::leasehold::task::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;

@@ -69,24 +69,39 @@ impl Service<Name> for Names {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (name, checked) = (name.as_str().to_owned(), self.checked);
-        let looking_up = self.resolver.resolve(&name);
+        let found = find(&*self.resolver, name.as_str(), self.checked);
         async move {
-            let found = looking_up.await.map_err(|error| NameError::LookUp(name.clone(), error))?;
-            let (usable, prohibited): (Vec<_>, Vec<_>) = found
-                .into_iter()
-                .map(|address| (address, if checked { prohibited_for(&name, address) } else { None }))
-                .partition(|(_, what)| what.is_none());
-            match (usable.is_empty(), prohibited.first()) {
-                (true, Some((address, Some(what)))) => Err(NameError::Prohibited { name, address: *address, what }),
-                (true, _) => Err(NameError::LookUp(name, io::Error::other("it has no address"))),
-                (false, _) => {
-                    let usable: Vec<_> = usable.into_iter().map(|(address, _)| SocketAddr::new(address, 0)).collect();
-                    Ok(usable.into_iter())
-                }
-            }
+            Ok(found.await?.into_iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
         }
         .boxed()
+    }
+}
+
+/// Looks a name up once: those of its addresses that it may have, at least one.
+///
+/// # Errors
+/// There is none, or none that it may have.
+pub fn look_up(resolver: &dyn Resolve, name: &str) -> impl Future<Output = Result<Vec<IpAddr>, NameError>> + use<> {
+    find(resolver, name, true)
+}
+
+fn find(
+    resolver: &dyn Resolve,
+    name: &str,
+    checked: bool,
+) -> impl Future<Output = Result<Vec<IpAddr>, NameError>> + use<> {
+    let (name, looking_up) = (name.to_owned(), resolver.resolve(name));
+    async move {
+        let found = looking_up.await.map_err(|error| NameError::LookUp(name.clone(), error))?;
+        let (usable, prohibited): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .map(|address| (address, if checked { prohibited_for(&name, address) } else { None }))
+            .partition(|(_, what)| what.is_none());
+        match (usable.is_empty(), prohibited.first()) {
+            (true, Some((address, Some(what)))) => Err(NameError::Prohibited { name, address: *address, what }),
+            (true, _) => Err(NameError::LookUp(name, io::Error::other("it has no address"))),
+            (false, _) => Ok(usable.into_iter().map(|(address, _)| address).collect()),
+        }
     }
 }
 

@@ -79,7 +79,7 @@ impl std::fmt::Debug for HttpGrant {
 
 /// Whether something is to be told in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Telling {
+pub(in crate::guest::imports) enum Telling {
     Now,
     /// And nothing new after it.
     AsTheLast,
@@ -87,7 +87,7 @@ pub(super) enum Telling {
 }
 
 impl Told {
-    pub(super) fn telling(&self, what: &str) -> Telling {
+    pub(in crate::guest::imports) fn telling(&self, what: &str) -> Telling {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() >= TOLD_MAX || !told.insert(what.to_owned()) {
             return Telling::No;

@@ -137,7 +137,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), Malformed> {
 }
 
 /// One host, written in the one way it is written.
-pub(super) fn parse_host(text: &str) -> Result<Host<String>, Malformed> {
+pub(in crate::guest::imports) fn parse_host(text: &str) -> Result<Host<String>, Malformed> {
     let lower = text.to_ascii_lowercase();
     if lower.is_empty() {
         return Err(Malformed::new("it names no host"));
