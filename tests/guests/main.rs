@@ -2,7 +2,9 @@
 //! an election around them.
 
 mod bound;
+mod files;
 mod hostile;
 mod http;
 mod life;
 mod programs;
+mod sockets;

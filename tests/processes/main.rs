@@ -5,6 +5,7 @@ mod cluster;
 mod config_map;
 mod crash;
 mod dev;
+mod env;
 mod fencing;
 mod folder;
 mod http;

@@ -6,7 +6,7 @@ use super::{Desk, FAILED, MISTAKE, good, refused};
 
 #[test]
 fn a_flag_that_is_wrong_is_named_with_what_would_be_right() {
-    let cases: [(&[&str], &[&str]); 15] = [
+    let cases: [(&[&str], &[&str]); 22] = [
         (&["--no-such-flag"], &["'--no-such-flag'", "--help"]),
         (&["--lease-duration", "10s"], &["--lease-duration", "renew deadline (10s)", "raise the first"]),
         (&["--lease-duration", "9s"], &["lease duration (9s)", "renew deadline (10s)"]),
@@ -19,6 +19,16 @@ fn a_flag_that_is_wrong_is_named_with_what_would_be_right() {
         (&["--name", "a/b"], &["--name", "\"a/b\"", "lower-case letters"]),
         (&["--memory", "lots"], &["--memory", "'lots'", "such as 64Mi"]),
         (&["--env", "REGION"], &["--env", "NAME=VALUE"]),
+        (&["--env", "LEASEHOLD_TOKEN=1"], &["--env", "LEASEHOLD_TOKEN", "the host's own"]),
+        (&["--allow-tcp", "kafka"], &["--allow-tcp", "no port", "kafka:9092"]),
+        (&["--allow-tcp", "*:9092"], &["--allow-tcp", "`*` is not a host"]),
+        (&["--allow-files", "data"], &["--allow-files", "\"data\" is not an absolute path"]),
+        (
+            &["--allow-files", "/nowhere/to/be:/found"],
+            &["allow.files", "the folder /nowhere/to/be cannot be used", "No such file"],
+        ),
+        (&["--allow-files", "/etc/passwd"], &["allow.files", "/etc/passwd is not a folder"]),
+        (&["--allow-files", "/:/a", "--allow-files", "/tmp:/a"], &["allow.files", "/ and /tmp are both at /a"]),
         (&["--digest", "abc"], &["--digest", "sha256: and 64 hexadecimal digits", "leasehold check"]),
         (&["--on-return", "maybe"], &["--on-return", "hold, release, restart"]),
         (&["--config", "host.yaml"], &["--config", "cannot be used with"]),
@@ -64,13 +74,20 @@ fn a_file_name_that_makes_no_name_asks_for_one() {
 #[test]
 fn a_mistake_in_the_config_is_told_with_its_line_and_field() {
     let head = "leaseStore: file:{leases}\ntasks:\n- name: a\n  module: {good}\n";
-    let cases: [(&str, &[&str]); 15] = [
+    let cases: [(&str, &[&str]); 22] = [
         ("  replicas: 3\n", &["line 5", "unknown field `replicas`", "onReturn"]),
         ("  limits: {disk: 1}\n", &["line 5", "unknown field `disk`", "memory"]),
         ("  limits: {cpu: 2}\n", &["line 5", "\"2\"", "a part of one core, such as 500m"]),
         ("  limits: {output: fast}\n", &["line 5", "\"fast\"", "such as 64Mi"]),
         ("  args: all\n", &["line 5", "expected a list", "`args: all`"]),
         ("  env: [A]\n", &["line 5", "expected fields (`name: value`)", "`env: [A]`"]),
+        ("  env: {'A=B': x}\n", &["line 5", "A=B", "no `=`"]),
+        ("  env: {LEASEHOLD_TOKEN: '1'}\n", &["line 5", "LEASEHOLD_TOKEN", "the host's own"]),
+        ("  env: {A: {valueFrom: {fieldRef: {name: a}}}}\n", &["line 5", "fieldRef", "secretKeyRef"]),
+        ("  allow: {tcp: [kafka]}\n", &["line 5", "\"kafka\"", "no port", "kafka:9092"]),
+        ("  allow:\n    tcp:\n    - 10.0.0.7:5432\n    - 0.0.0.0:1\n", &["line 8", "0.0.0.0", "connect to"]),
+        ("  allow: {files: [{host: /tmp, guest: tmp}]}\n", &["line 5", "\"tmp\"", "absolute path"]),
+        ("  limits: {tcp: {sockets: 0}}\n", &["line 5", "0 sockets", "1 to 10000"]),
         ("  adopt: perhaps\n", &["line 5", "`adopt: perhaps`"]),
         ("  limits: {memory: lots}\n", &["line 5", "\"lots\"", "such as 64Mi"]),
         ("  lease: {duration: 15}\n", &["line 5", "time unit needed"]),
