@@ -1,8 +1,11 @@
 //! What guests leave for the next leader: each loads when it begins, and saves, now and then or in a loop, states
 //! of which no two are the same. Beside them people edit, and scripts replace, what stands there.
 
+use std::collections::BTreeMap;
+
 use leasehold_core::{
-    checkpoint::{Answer, Call, CallId, Checkpoint, SavedState},
+    checkpoint::{Answer, Call, CallId, Checkpoint, SaveFailure, SavedState},
+    election::Leadership,
     lease::{LeaseRecord, Version},
     replica::Input,
     task::RunId,
@@ -34,14 +37,33 @@ pub(crate) struct Checkpoints {
     promised: Option<usize>,
     /// The version that began the newest term, as the store has it.
     acquired: u64,
-    /// Runs that have loaded: what they know must not change under them.
-    loaded: Vec<(ProcessId, RunId)>,
+    /// The newest run of each process that has loaded: what it knows must not change under it.
+    loaded: BTreeMap<ProcessId, u64>,
+}
+
+/// What a guest does about its checkpoint.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Calling {
+    #[default]
+    NotYet,
+    Waits(CallId, Call),
+    Works,
 }
 
 impl Checkpoints {
     /// Somebody who is no leader of ours has written something else there, or has deleted it.
     pub(crate) fn edited(&mut self) {
         self.promised = None;
+    }
+}
+
+impl Calling {
+    /// What it waits to have saved.
+    pub(crate) fn saves(&self) -> Option<Checkpoint> {
+        match self {
+            Self::Waits(_, Call::Save(state)) => Some(Checkpoint::Saved(state.clone())),
+            _ => None,
+        }
     }
 }
 
@@ -62,7 +84,7 @@ impl World {
         }
         let now = self.boot(process);
         let Some(guest) = self.guest(process, run).filter(|guest| guest.executes && now < guest.bound) else { return };
-        let (token, first) = (guest.token, guest.waits.is_none());
+        let (token, first) = (guest.token, matches!(guest.calling, Calling::NotYet));
         self.checkpoints.calls += 1;
         let id = CallId(self.checkpoints.calls);
         let call = if first || self.rng.u8(..8) == 0 {
@@ -72,20 +94,26 @@ impl World {
             Call::Save(state_of(self.checkpoints.saves.len() - 1))
         };
         if let Some(guest) = self.guest(process, run) {
-            guest.waits = Some((id, call.clone()));
+            guest.calling = Calling::Waits(id, call.clone());
         }
         self.within(MILLISECOND, Event::Deliver(process, Input::Called(run, id, call)));
     }
 
     /// The replica has answered: what it says has to be so, whether or not the guest still is there to hear it.
     pub(crate) fn answers(&mut self, process: ProcessId, id: CallId, answer: &Answer) {
-        let Some((run, token, call)) = self.waiting_call(process, id) else { return };
+        let Some(guest) = &mut self.processes[process].guest else { return };
+        let (run, token) = (guest.run, guest.token);
+        let call = match std::mem::replace(&mut guest.calling, Calling::Works) {
+            Calling::Waits(waits, call) if waits == id => call,
+            other => return guest.calling = other,
+        };
         match (answer, call) {
             (Answer::Saved, Call::Save(state)) => {
                 self.tally.count(Seen::Saved);
                 self.check_saved(save_of(Some(&Checkpoint::Saved(state))).expect("a guest saves numbers"));
             }
-            (Answer::NotSaved(_), _) => self.tally.count(Seen::NotSaved),
+            (Answer::NotSaved(SaveFailure::NotLeading), _) => self.tally.count(Seen::SaveOutOfTerm),
+            (Answer::NotSaved(SaveFailure::Refused(_)), _) => self.tally.count(Seen::SaveRefused),
             (Answer::Loaded(loaded), _) => self.check_loaded(process, run, token, loaded.as_ref()),
             (Answer::Saved, Call::Load) => unreachable!("nothing was to be saved"),
         }
@@ -97,15 +125,23 @@ impl World {
         self.within(pause, Event::GuestCalls(process, run));
     }
 
-    fn waiting_call(&mut self, process: ProcessId, id: CallId) -> Option<(RunId, u64, Call)> {
-        let guest = self.processes[process].guest.as_ref()?;
-        let (waits, call) = guest.waits.clone()?;
-        (waits == id).then_some((guest.run, guest.token, call))
+    /// Other planted mistakes are found by what else comes of them.
+    fn checkpoint_violated(&mut self, rule: Rule, what: impl FnOnce() -> String) {
+        if self.plan.defect.is_none_or(Defect::is_about_checkpoints) {
+            self.invariants.violated(rule, what);
+        }
+    }
+
+    /// It leads in this term, and really holds the Lease: nobody has taken it by an edit that it has yet to hear of.
+    fn holds(&self, process: ProcessId, token: u64) -> bool {
+        let process = &self.processes[process];
+        let in_term = matches!(process.gate.published, Leadership::Leading { term, .. } if term.token == token);
+        in_term && self.checkpoints.acquired <= token && self.store.current().holder() == Some(&*process.identity)
     }
 
     fn check_saved(&mut self, save: usize) {
         if self.checkpoints.saves[save].landed.is_none() {
-            self.invariants.violated(Rule::SavedUnwritten, || format!("save {save} is not written, and said to be"));
+            self.checkpoint_violated(Rule::SavedUnwritten, || format!("save {save} is not written, and said to be"));
         }
         // Somebody may have edited since it was written, and not be known of.
         if self.store.current().record().is_some_and(|record| save_of(record.checkpoint.as_ref()) == Some(save)) {
@@ -115,10 +151,13 @@ impl World {
 
     fn check_loaded(&mut self, process: ProcessId, run: RunId, token: u64, loaded: Option<&Checkpoint>) {
         self.tally.count(if loaded.is_some() { Seen::Loaded } else { Seen::LoadedNothing });
+        if !self.holds(process, token) {
+            return; // What it knows may be out of date, and its guest is about to be ended.
+        }
         if let Some(promised) = self.checkpoints.promised
             && save_of(loaded).is_none_or(|save| save < promised)
         {
-            self.invariants.violated(Rule::SaveLost, || format!("save {promised} was promised, {loaded:?} is loaded"));
+            self.checkpoint_violated(Rule::SaveLost, || format!("save {promised} was promised, {loaded:?} is loaded"));
         }
         // Read out of what the Lease has said since the term began.
         let mut states = (0..self.store.len()).rev().map(|index| self.store.at(index));
@@ -126,12 +165,12 @@ impl World {
             .by_ref()
             .take_while(|seen| seen.version() >= Some(Version(token)))
             .any(|seen| seen.record().and_then(|record| record.checkpoint.as_ref()) == loaded);
-        // A planted token is none of a version.
-        if !stood && self.plan.defect != Some(Defect::TransitionsAsToken) {
-            self.invariants
-                .violated(Rule::SaveLost, || format!("{loaded:?} is loaded, and never stood there in term {token}"));
+        if !stood {
+            self.checkpoint_violated(Rule::SaveLost, || {
+                format!("{loaded:?} is loaded, and never stood there in term {token}")
+            });
         }
-        self.checkpoints.loaded.push((process, run));
+        self.checkpoints.loaded.insert(process, run.0);
     }
 
     /// One of our replicas has written this in place of that.
@@ -154,21 +193,20 @@ impl World {
         let new = save_of(record.checkpoint.as_ref()).and_then(|save| Some((save, *checkpoints.saves.get(save)?)));
         let Some((number, save)) = new.filter(|(_, save)| save.process == process && save.landed.is_none()) else {
             let who = &self.processes[process].identity;
-            return self.invariants.violated(Rule::CheckpointLost, || {
-                format!("{who} writes {:?} in place of {was:?}, and no guest has asked for that", record.checkpoint)
-            });
+            let text = format!("{who} writes {:?} in place of {was:?}, and no guest has asked for that", record.checkpoint);
+            return self.checkpoint_violated(Rule::CheckpointLost, || text);
         };
         checkpoints.saves[number].landed = Some(version);
-        if record.holder.is_none() || save.token != checkpoints.acquired && before.is_some() {
-            let now = checkpoints.acquired;
-            self.invariants.violated(Rule::LateSave, || {
-                format!("save {number}, of the term {}, is written in the term {now}", save.token)
+        let loaded = checkpoints.loaded.get(&process).copied().unwrap_or(0);
+        let newest = checkpoints.acquired;
+        if save.token < newest {
+            self.checkpoint_violated(Rule::LateSave, || {
+                format!("save {number}, of term {}, is written in term {newest}", save.token)
             });
         }
-        let later = |(of, run): &(ProcessId, RunId)| *of == process && run.0 > save.run.0;
-        if let Some((_, run)) = checkpoints.loaded.iter().find(|loaded| later(loaded)) {
-            self.invariants.violated(Rule::LateSave, || {
-                format!("save {number}, of {:?}, is written after {run:?} has loaded what stood there", save.run)
+        if loaded > save.run.0 {
+            self.checkpoint_violated(Rule::LateSave, || {
+                format!("save {number}, of {:?}, is written after run {loaded} has loaded what stood there", save.run)
             });
         }
         self.tally.count(Seen::SaveWritten);

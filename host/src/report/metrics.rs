@@ -28,6 +28,7 @@ struct Families {
     ends: Family<EndLabels, Counter>,
     cpu: Family<TaskLabels, CpuSeconds>,
     dropped_lines: Family<TaskLabels, Counter>,
+    saves: Family<SaveLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,11 +53,17 @@ struct EndLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SaveLabels {
+    task: String,
+    result: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let families = Families::default();
         let mut registry = Registry::default();
-        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines } = families.clone();
+        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines, saves } = families.clone();
         registry.register("leader_election_master_status", "1 while this replica holds the lease, else 0", leads);
         registry.register(
             "leasehold_token",
@@ -73,6 +80,7 @@ impl Default for Metrics {
             "Lines that the component printed faster than it may, and that were not shown",
             dropped_lines,
         );
+        registry.register("leasehold_checkpoint_saves", "The component's saves of its checkpoint, by result", saves);
         Self { registry, families }
     }
 }
@@ -148,6 +156,10 @@ impl TaskMetrics {
     pub(super) fn guest_ended(&self, outcome: &'static str) {
         self.families.ends.get_or_create(&EndLabels { task: self.labels.task.clone(), outcome }).inc();
     }
+
+    pub(super) fn checkpoint_save(&self, result: &'static str) {
+        self.families.saves.get_or_create(&SaveLabels { task: self.labels.task.clone(), result }).inc();
+    }
 }
 
 #[cfg(test)]
@@ -165,9 +177,11 @@ mod tests {
         task.module(&"sha256:a".into());
         task.module(&"sha256:b".into());
         task.guest_ended("trap");
+        task.checkpoint_save("saved");
         assert!(text().contains("leader_election_master_status{name=\"night\"} 1\n"), "{}", text());
         assert!(text().contains("leasehold_token{task=\"nightly\"} 7\n"), "{}", text());
         assert!(!text().contains("sha256:a") && text().contains("digest=\"sha256:b\"} 1\n"), "{}", text());
         assert!(text().contains("leasehold_guest_ends_total{task=\"nightly\",outcome=\"trap\"} 1\n"), "{}", text());
+        assert!(text().contains("leasehold_checkpoint_saves_total{task=\"nightly\",result=\"saved\"} 1\n"), "{}", text());
     }
 }
