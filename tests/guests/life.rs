@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use leasehold::guest::imports::checkpoint::{Asked, NotSaved};
 use leasehold_core::task::{Outcome, StopReason};
 use leasehold_tests::{captured_log::captured_log, guest_bench::GuestBench};
 
@@ -37,6 +38,45 @@ fn every_guest_is_ended_where_it_stands() {
         started.guest.end(StopReason::SteppedDown);
         assert_eq!(started.outcome(), Outcome::Ended(StopReason::SteppedDown), "{name}");
         assert!(!started.guest.gate().is_executing(), "{name}");
+    }
+}
+
+#[test]
+fn a_guest_that_waits_for_its_checkpoint_is_ended_where_it_stands() {
+    let bench = GuestBench::default();
+    let module = bench.module("counter");
+    // Nobody answers, as if the API server were slow.
+    let mut loading = bench.start(&module, LONG);
+    let Asked::Load(answer) = loading.call().asked else { panic!("it loads first") };
+    loading.guest.end(StopReason::ModuleReplaced);
+    assert_eq!(loading.outcome(), Outcome::Ended(StopReason::ModuleReplaced));
+    assert!(answer.is_closed(), "its call has gone with it");
+
+    let mut saving = bench.start(&module, LONG);
+    let Asked::Load(answer) = saving.call().asked else { panic!("it loads first") };
+    answer.send(Some(b"41".to_vec())).expect("it waits");
+    let Asked::Save(state, answer) = saving.call().asked else { panic!("then it saves") };
+    assert_eq!(state, b"42");
+    saving.guest.end(StopReason::Shutdown);
+    assert_eq!(saving.outcome(), Outcome::Ended(StopReason::Shutdown));
+    assert!(answer.is_closed());
+}
+
+#[test]
+fn a_guest_reads_why_its_state_was_not_saved() {
+    let bench = GuestBench::default();
+    let reasons = [
+        (NotSaved::NotLeading, "another one counts now"),
+        (NotSaved::Refused("no room".into()), "the count cannot be saved: no room"),
+        (NotSaved::TooLarge, "a count of more than 65536 digits cannot be saved"),
+    ];
+    for (why, told) in reasons {
+        let mut started = bench.start(&bench.module("counter"), LONG);
+        let Asked::Load(answer) = started.call().asked else { panic!("it loads first") };
+        answer.send(None).expect("it waits");
+        let Asked::Save(_, answer) = started.call().asked else { panic!("then it saves") };
+        answer.send(Err(why)).expect("it waits");
+        assert_eq!(started.outcome(), Outcome::Error(told.into()));
     }
 }
 

@@ -148,7 +148,7 @@ impl Election {
         }
         self.heed_request(&mut actions);
         self.give_up_overdue_request(now, &mut actions);
-        self.answer_load(&mut actions);
+        self.answer_by_what_is_known(&mut actions);
         self.finish_withdrawing(now, &mut actions);
         self.send_what_is_due(now, &mut actions);
         actions
@@ -219,13 +219,13 @@ impl Election {
             return; // It came after its deadline: what it says was treated as unknown, and stays so.
         };
         if let Err(failure @ (StoreFailure::Denied | StoreFailure::Rejected)) = result {
-            self.refuse_save(id, sent_at, failure, actions);
+            self.refuse_save(id, failure, actions);
         }
         match (request, result) {
             (Request::Read, Ok(Reply::Read(seen))) => self.on_read(now, id, seen, actions),
             (Request::Write { based_on, record }, Ok(Reply::Written(version))) => {
                 self.on_written(now, sent_at, based_on, version, record, actions);
-                self.finish_save(id, sent_at, actions);
+                self.finish_save(id, actions);
             }
             // Somebody else wrote, or an earlier write of ours did arrive: only a read can tell.
             (Request::Write { .. }, Err(StoreFailure::Conflict)) => {
@@ -388,7 +388,7 @@ impl Election {
         }
         let id = RequestId(self.last_request.0 + 1);
         self.last_request = id;
-        self.note_save(id, want, &request);
+        self.note_save(id, now.boot, want, &request);
         self.in_flight = Some(InFlight { id, request: request.clone(), sent_at: now.boot });
         actions.push(Action::Send { id, request });
     }

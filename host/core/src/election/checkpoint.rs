@@ -2,7 +2,8 @@
 //!
 //! - A save waits for the next write, and has it sent at once, or when [`SAVE_EVERY`] has passed since
 //!   the one before. A write that conflicts, or whose answer is lost, is followed by another that
-//!   carries the same, for as long as the term lasts.
+//!   carries the same, for as long as the term lasts; unless it turns out to stand there, which is as
+//!   good as an answer.
 //! - A load is answered from what is known of the Lease. Where a write that would change that has
 //!   no known end (its run may be gone), the load waits until it has one, and has the Lease written at
 //!   once: when any later version is known, that write has happened or never will.
@@ -32,8 +33,8 @@ enum Waiting {
     Save {
         id: CallId,
         state: SavedState,
-        /// The last write that carries it.
-        sent: Option<RequestId>,
+        /// The last write that carries it, and when it was sent.
+        sent: Option<(RequestId, BootTime)>,
     },
 }
 
@@ -52,12 +53,43 @@ impl GuestCalls {
         self.waiting = None;
     }
 
-    /// The save that this write carries is waited for no more.
-    fn end_save(&mut self, written: RequestId, sent_at: BootTime) -> Option<CallId> {
-        let carried = |waiting: &mut Waiting| matches!(waiting, Waiting::Save { sent, .. } if *sent == Some(written));
-        let Waiting::Save { id, .. } = self.waiting.take_if(carried)? else { return None };
-        self.from = sent_at + SAVE_EVERY;
-        Some(id)
+    /// Every write that was sent for a guest has happened by this version, or never will.
+    fn is_settled(&self, known: Option<Version>) -> bool {
+        self.unsettled.is_none_or(|named| known > Some(named))
+    }
+
+    /// What this write carries is waited for no more.
+    fn end_save(&mut self, write: RequestId) -> Option<CallId> {
+        match self.waiting {
+            Some(Waiting::Save { id, sent: Some((sent, at)), .. }) if sent == write => {
+                self.waiting = None;
+                self.from = at + SAVE_EVERY;
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
+    /// The call that can be answered by what is known of the Lease, and its answer.
+    fn answered_by(&mut self, version: Option<Version>, checkpoint: Option<Checkpoint>) -> Option<(CallId, Answer)> {
+        if !self.is_settled(version) {
+            return None;
+        }
+        match &self.waiting {
+            Some(Waiting::Load(id)) => {
+                let id = *id;
+                self.waiting = None;
+                Some((id, Answer::Loaded(checkpoint)))
+            }
+            // Its answer is lost, or yet to come.
+            Some(Waiting::Save { state, sent: Some((write, _)), .. })
+                if checkpoint.is_some_and(|stands| stands == Checkpoint::Saved(state.clone())) =>
+            {
+                let write = *write;
+                self.end_save(write).map(|id| (id, Answer::Saved))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -98,15 +130,11 @@ impl Election {
         }
     }
 
-    pub(super) fn answer_load(&mut self, actions: &mut Vec<Action>) {
-        let known = self.known.as_ref().and_then(|known| known.observation.version());
+    pub(super) fn answer_by_what_is_known(&mut self, actions: &mut Vec<Action>) {
+        let version = self.known.as_ref().and_then(|known| known.observation.version());
         let checkpoint = self.checkpoint();
-        if let Some(calls) = self.calls()
-            && calls.unsettled.is_none_or(|named| known > Some(named))
-            && let Some(Waiting::Load(id)) = calls.waiting
-        {
-            calls.waiting = None;
-            actions.push(Action::Answer(id, Answer::Loaded(checkpoint)));
+        if let Some((id, answer)) = self.calls().and_then(|calls| calls.answered_by(version, checkpoint)) {
+            actions.push(Action::Answer(id, answer));
         }
     }
 
@@ -118,31 +146,25 @@ impl Election {
         }
     }
 
-    pub(super) fn note_save(&mut self, write: RequestId, want: Want, request: &Request) {
+    pub(super) fn note_save(&mut self, write: RequestId, at: BootTime, want: Want, request: &Request) {
         let Request::Write { based_on, .. } = request else { return };
         if let (Want::Renew, Some(calls)) = (want, self.calls())
             && let Some(Waiting::Save { sent, .. }) = &mut calls.waiting
         {
-            *sent = Some(write);
+            *sent = Some((write, at));
             calls.unsettled = *based_on;
         }
     }
 
-    pub(super) fn finish_save(&mut self, written: RequestId, sent_at: BootTime, actions: &mut Vec<Action>) {
-        if let Some(id) = self.calls().and_then(|calls| calls.end_save(written, sent_at)) {
+    pub(super) fn finish_save(&mut self, written: RequestId, actions: &mut Vec<Action>) {
+        if let Some(id) = self.calls().and_then(|calls| calls.end_save(written)) {
             actions.push(Action::Answer(id, Answer::Saved));
         }
     }
 
     /// The store does not take it: the Lease is renewed without it.
-    pub(super) fn refuse_save(
-        &mut self,
-        refused: RequestId,
-        sent_at: BootTime,
-        failure: StoreFailure,
-        actions: &mut Vec<Action>,
-    ) {
-        if let Some(id) = self.calls().and_then(|calls| calls.end_save(refused, sent_at)) {
+    pub(super) fn refuse_save(&mut self, refused: RequestId, failure: StoreFailure, actions: &mut Vec<Action>) {
+        if let Some(id) = self.calls().and_then(|calls| calls.end_save(refused)) {
             actions.push(Action::Answer(id, Answer::NotSaved(SaveFailure::Refused(failure))));
         }
     }

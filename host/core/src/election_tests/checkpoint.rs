@@ -82,10 +82,32 @@ fn a_save_whose_answer_is_lost_is_written_again_until_it_is_known_to_be_written(
     assert!(bench.run_until_sent() > 1_500);
     assert_eq!((bench.takes(), bench.writes_checkpoint()), (Some(Some(10)), Some(&saved("a"))));
     let at = bench.sent_at();
-    bench.fail(at + 10, StoreFailure::Conflict).read(at + 20, keeping(saved("a"), held_by(ME, 11)));
-    assert_eq!((bench.takes(), bench.writes_checkpoint()), (Some(Some(11)), Some(&saved("a"))));
-    assert_eq!(bench.answers(), []);
-    bench.written(at + 30, 12);
+    bench.fail(at + 10, StoreFailure::Conflict);
+    assert!(bench.reads() && bench.answers().is_empty());
+    bench.read(at + 20, keeping(saved("a"), held_by(ME, 11)));
+    assert_eq!((bench.answers(), bench.idle()), (vec![(save, Saved)], true));
+}
+
+#[test]
+fn a_save_that_the_watch_shows_to_stand_there_is_as_good_as_answered() {
+    let mut bench = Bench::leading();
+    let save = bench.save(1_000, "a");
+    bench.watch(1_010, keeping(saved("a"), held_by(ME, 11)));
+    assert_eq!(bench.answers(), [(save, Saved)]);
+    assert_eq!(bench.valid_until(), Timing::default().valid_until(boot(0)), "but the term is counted from answers");
+    // Somebody edits it, and is not undone for that the answer is lost.
+    bench.watch(1_020, keeping(saved("by hand"), held_by(ME, 12))).fail(1_500, StoreFailure::Unavailable);
+    bench.run_until_sent();
+    assert_eq!((bench.answers(), bench.writes_checkpoint()), (vec![], Some(&saved("by hand"))));
+}
+
+#[test]
+fn a_state_that_stands_there_already_is_written_all_the_same() {
+    let mut bench = Bench::leading();
+    bench.watch(500, keeping(saved("a"), held_by(ME, 11)));
+    let save = bench.save(1_000, "a");
+    assert_eq!((bench.answers(), bench.takes()), (vec![], Some(Some(11))));
+    bench.written(1_010, 12);
     assert_eq!(bench.answers(), [(save, Saved)]);
 }
 

@@ -90,6 +90,8 @@ struct World {
     history: Vec<Observation>,
     /// The request under way, when it was sent, and what the store answered if it has arrived.
     under_way: Option<(RequestId, Request, BootTime, Answer)>,
+    /// That one was given up: its answer tells nothing any more.
+    given_up: Option<RequestId>,
     /// What was told last, and the newest version told.
     told: Observation,
     told_newest: Option<Version>,
@@ -118,6 +120,7 @@ impl World {
             version: 0,
             history: vec![missing.clone()],
             under_way: None,
+            given_up: None,
             told: missing,
             told_newest: None,
             written_at: None,
@@ -161,6 +164,9 @@ impl World {
             Op::Answer => {
                 if let Some((id, request, sent_at, Some(result))) = self.under_way.clone() {
                     self.under_way = None;
+                    if self.given_up == Some(id) {
+                        return self.step(Input::Answered(id, result));
+                    }
                     self.answer(id, &request, sent_at, result);
                 }
             }
@@ -357,6 +363,9 @@ impl World {
                 Action::Tell(Notice::StepDownRequested(term)) => {
                     assert!(!self.asked && term.token == self.last_token, "told once a term");
                     self.asked = true;
+                }
+                Action::Tell(Notice::RequestFailed(_, StoreFailure::Unavailable)) => {
+                    self.given_up = self.under_way.as_ref().map(|(id, ..)| *id);
                 }
                 Action::Tell(_) => {}
                 Action::Answer(id, answer) => self.check_answer(id, &answer),
