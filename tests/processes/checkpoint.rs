@@ -157,7 +157,10 @@ fn a_checkpoint_has_at_most_64_kib_and_what_the_cluster_does_not_take_is_told_in
     let same = leader.events().iter().filter(|event| event.message() == "loaded the same").count();
     assert_eq!(same, 3, "but that which was too large");
     for (result, count) in [("saved", 3), ("too-large", 1)] {
-        assert_metric(&leader, &format!("leasehold_checkpoint_saves_total{{task=\"checkpoint-sizes\",result=\"{result}\"}} {count}"));
+        assert_metric(
+            &leader,
+            &format!("leasehold_checkpoint_saves_total{{task=\"task\",result=\"{result}\"}} {count}"),
+        );
     }
     leader.signal(Signal::TERM);
     leader.wait();

@@ -193,11 +193,13 @@ impl World {
         let new = save_of(record.checkpoint.as_ref()).and_then(|save| Some((save, *checkpoints.saves.get(save)?)));
         // One whose answer is lost may be written twice, the second time over an edit.
         let newest = checkpoints.saves.iter().rposition(|save| save.process == process);
-        let asked_for =
-            |(number, save): &(usize, Save)| save.process == process && (save.landed.is_none() || newest == Some(*number));
+        let asked_for = |(number, save): &(usize, Save)| {
+            save.process == process && (save.landed.is_none() || newest == Some(*number))
+        };
         let Some((number, save)) = new.filter(asked_for) else {
             let who = &self.processes[process].identity;
-            let text = format!("{who} writes {:?} in place of {was:?}, and no guest has asked for that", record.checkpoint);
+            let text =
+                format!("{who} writes {:?} in place of {was:?}, and no guest has asked for that", record.checkpoint);
             return self.checkpoint_violated(Rule::CheckpointLost, || text);
         };
         checkpoints.saves[number].landed.get_or_insert(version);

@@ -66,6 +66,8 @@ pub(crate) enum Defect {
     ReleaseDropsCheckpoint,
     /// States are saved as `kubectl patch` would: onto whatever the Lease says by then.
     SavesArePatches,
+    /// A load is answered with what stood there when the term began.
+    LoadsWhatItAcquired,
     /// A load is answered although a write is under way that changes what stands there.
     LoadsDoNotWait,
     /// One fault never ends: nobody can reach the store any more.
@@ -81,6 +83,7 @@ impl Defect {
                 | Self::SavesAnsweredUnwritten
                 | Self::ReleaseDropsCheckpoint
                 | Self::SavesArePatches
+                | Self::LoadsWhatItAcquired
                 | Self::LoadsDoNotWait
         )
     }

@@ -130,7 +130,8 @@ impl World {
             self.tally.count(Seen::Swapped);
         }
         self.tally.count(Seen::GuestStarted);
-        self.processes[process].guest = Some(Guest { run, token, executes: false, bound: BootTime::ZERO, calling: Calling::NotYet });
+        self.processes[process].guest =
+            Some(Guest { run, token, executes: false, bound: BootTime::ZERO, calling: Calling::NotYet });
         let leadership = self.processes[process].gate.published.clone();
         self.publish(process, &leadership, false);
         self.within(300 * MILLISECOND, Event::GuestBegins(process, run));

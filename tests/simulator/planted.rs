@@ -160,6 +160,11 @@ impl World {
                 let told = self.processes[process].told.record();
                 told.map(|record| Answer::Loaded(record.checkpoint.clone()))
             }
+            (Defect::LoadsWhatItAcquired, Call::Load) => {
+                let token = self.processes[process].guest.as_ref().map(|guest| guest.token);
+                let record = token.and_then(|token| self.store.record_of(token));
+                record.map(|record| Answer::Loaded(record.checkpoint.clone()))
+            }
             _ => None,
         };
         if let Some(answer) = answer {
@@ -167,13 +172,14 @@ impl World {
         }
     }
 
-    /// A write that conflicts saves all the same.
+    /// A write that conflicts, because another has the Lease, saves all the same.
     pub(crate) fn planted_patch(&mut self, process: ProcessId, request: &Request) {
         if self.plan.defect == Some(Defect::SavesArePatches)
             && let Request::Write { based_on: Some(based_on), record } = request
             && let Some(current) = self.store.current().record().cloned()
             && self.store.record_of(based_on.0).is_some_and(|known| known.checkpoint != record.checkpoint)
             && current.checkpoint != record.checkpoint
+            && current.holder != record.holder
         {
             let patched = LeaseRecord { checkpoint: record.checkpoint.clone(), ..current.clone() };
             let version = self.store.put(patched.clone());

@@ -37,10 +37,10 @@ use crate::{
     time::{BootTime, Now, WallTime},
 };
 
-use self::{checkpoint::GuestCalls, known::Known};
 pub use self::vocabulary::{
     Action, ElectionConfig, Input, Leadership, LossReason, Notice, Reply, Request, RequestId, StayOut, Term,
 };
+use self::{checkpoint::GuestCalls, known::Known};
 
 #[derive(Clone, Debug)]
 enum State {
@@ -300,7 +300,13 @@ impl Election {
                 if !releasing {
                     self.out_until = None;
                 }
-                self.state = State::Leading(Leading { term, written_at: sent_at, releasing, asked: false, calls: GuestCalls::default() });
+                self.state = State::Leading(Leading {
+                    term,
+                    written_at: sent_at,
+                    releasing,
+                    asked: false,
+                    calls: GuestCalls::default(),
+                });
                 actions.push(Action::Tell(Notice::Leading(term)));
             }
         }

@@ -182,6 +182,10 @@ mod tests {
         assert!(text().contains("leasehold_token{task=\"nightly\"} 7\n"), "{}", text());
         assert!(!text().contains("sha256:a") && text().contains("digest=\"sha256:b\"} 1\n"), "{}", text());
         assert!(text().contains("leasehold_guest_ends_total{task=\"nightly\",outcome=\"trap\"} 1\n"), "{}", text());
-        assert!(text().contains("leasehold_checkpoint_saves_total{task=\"nightly\",result=\"saved\"} 1\n"), "{}", text());
+        assert!(
+            text().contains("leasehold_checkpoint_saves_total{task=\"nightly\",result=\"saved\"} 1\n"),
+            "{}",
+            text()
+        );
     }
 }

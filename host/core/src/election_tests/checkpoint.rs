@@ -6,9 +6,9 @@ use super::bench::{Bench, ME, boot, free, held_by, keeping, saved};
 use crate::{
     checkpoint::{
         Answer::{Loaded, NotSaved, Saved},
-        Checkpoint,
+        Checkpoint, STATE_BYTES_MAX,
         SaveFailure::{NotLeading, Refused},
-        SavedState, STATE_BYTES_MAX, TooLarge,
+        SavedState, TooLarge,
     },
     election::StayOut,
     ports::StoreFailure,
@@ -260,10 +260,13 @@ fn a_load_after_a_write_without_an_answer_has_the_lease_written_which_settles_it
 fn to_edit_a_checkpoint_is_not_to_renew() {
     let mut bench = Bench::standing_by();
     let edited = keeping(saved("by hand"), held_by("other", 9));
-    bench.watch(9_000, crate::lease::Observation::Present {
-        version: crate::lease::Version(10),
-        record: edited.record().expect("it is there").clone(),
-    });
+    bench.watch(
+        9_000,
+        crate::lease::Observation::Present {
+            version: crate::lease::Version(10),
+            record: edited.record().expect("it is there").clone(),
+        },
+    );
     assert_eq!(bench.run_until_sent(), 15_000, "it has run out, as if nobody had edited it");
     assert_eq!((bench.takes(), bench.writes_checkpoint()), (Some(Some(10)), Some(&saved("by hand"))));
 }
