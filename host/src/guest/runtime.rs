@@ -26,7 +26,7 @@ use super::{
     gate::{Closed, Gate},
     imports::{
         self, Term,
-        checkpoint::{CheckpointCall, CheckpointCalls},
+        checkpoint::{CheckpointCall, CheckpointCalls, Known},
         http::NoHttp,
         output::{Printer, Stream},
     },
@@ -192,6 +192,7 @@ impl GuestRuntime {
             gate: gate.clone(),
             events: events.clone(),
             stepped_down: false,
+            checkpoint: Known::default(),
             limiter: Limiter::new(config.memory),
             cpu: cpu.clone(),
             table,

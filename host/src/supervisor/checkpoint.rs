@@ -23,7 +23,7 @@ pub(super) struct Calls {
 
 #[derive(Debug)]
 enum Waiting {
-    Load(oneshot::Sender<Option<Vec<u8>>>),
+    Load(oneshot::Sender<Option<SavedState>>),
     Save(oneshot::Sender<Result<(), NotSaved>>),
 }
 
@@ -38,17 +38,11 @@ impl Waiting {
 
 impl Calls {
     /// What the core is to hear of it.
-    pub(super) fn called(&mut self, call: CheckpointCall, report: &Report) -> Input {
+    pub(super) fn called(&mut self, call: CheckpointCall) -> Input {
         self.waiting.retain(|_, waiting| !waiting.is_gone());
         let (waiting, asked) = match call.asked {
             Asked::Load(answer) => (Waiting::Load(answer), Call::Load),
-            Asked::Save(state, answer) => match SavedState::new(state) {
-                Ok(state) => (Waiting::Save(answer), Call::Save(state)),
-                Err(_) => {
-                    tell(answer, Err(NotSaved::TooLarge), report);
-                    return Input::Tick;
-                }
-            },
+            Asked::Save(state, answer) => (Waiting::Save(answer), Call::Save(state)),
         };
         self.last += 1;
         let id = CallId(self.last);
@@ -60,7 +54,7 @@ impl Calls {
     pub(super) fn answer(&mut self, id: CallId, answer: Answer, why: Option<&StoreError>, report: &Report) {
         match (self.waiting.remove(&id), answer) {
             (Some(Waiting::Load(waiting)), Answer::Loaded(loaded)) => {
-                let loaded = loaded.and_then(|loaded| readable(&loaded, report));
+                let loaded = loaded.and_then(|loaded| readable(loaded, report));
                 // Its guest may be gone.
                 let _ = waiting.send(loaded);
             }
@@ -83,7 +77,6 @@ impl Calls {
 fn tell(answer: oneshot::Sender<Result<(), NotSaved>>, saved: Result<(), NotSaved>, report: &Report) {
     report.checkpoint_save(match &saved {
         Ok(()) => "saved",
-        Err(NotSaved::TooLarge) => "too-large",
         Err(NotSaved::NotLeading) => "not-leading",
         Err(NotSaved::Refused(_)) => "refused",
     });
@@ -91,11 +84,11 @@ fn tell(answer: oneshot::Sender<Result<(), NotSaved>>, saved: Result<(), NotSave
     let _ = answer.send(saved);
 }
 
-fn readable(loaded: &Checkpoint, report: &Report) -> Option<Vec<u8>> {
+fn readable(loaded: Checkpoint, report: &Report) -> Option<SavedState> {
     match loaded {
-        Checkpoint::Saved(state) => Some(state.bytes().to_vec()),
+        Checkpoint::Saved(state) => Some(state),
         Checkpoint::Unreadable(text) => {
-            report.checkpoint_unreadable(text);
+            report.checkpoint_unreadable(&text);
             None
         }
     }

@@ -158,7 +158,6 @@ impl<S: LeaseStore> Supervisor<S> {
                 // without hearing of anything.
                 update = watch.next() => self.watched(update.expect("a store's watch never ends")),
                 Some((run, event)) = guest_events.recv() => self.guest_event(run, event),
-                Some(call) = checkpoint_calls.recv() => self.calls.called(call, &self.report),
                 Some(identity) = ended.next() => Input::HolderEnded(identity),
                 Ok(()) = shutdown.changed() => Input::Shutdown,
                 Ok(()) = modules.changed() => {
@@ -167,6 +166,8 @@ impl<S: LeaseStore> Supervisor<S> {
                     self.module = Some(module);
                     Input::Module(digest)
                 }
+                // After all that is none of the guest's doing.
+                Some(call) = checkpoint_calls.recv() => self.calls.called(call),
                 () = timer => Input::Tick,
             };
         }
