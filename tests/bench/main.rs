@@ -1,5 +1,6 @@
 //! How long things take, as tables: nothing passes or fails here. `cargo bench -p leasehold-tests`.
 
+mod checkpoint;
 mod guests;
 mod handover;
 
@@ -13,6 +14,9 @@ fn main() {
     if wanted("guests") {
         guests::start();
         guests::stop();
+    }
+    if wanted("checkpoint") {
+        checkpoint::checkpoint();
     }
     if wanted("handover") {
         handover::handover();

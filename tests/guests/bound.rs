@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use leasehold::{clock, guest::gate::Gate};
+use leasehold::{
+    clock,
+    guest::{gate::Gate, imports::checkpoint::Asked},
+};
 use leasehold_core::{
     task::{Outcome, StopReason},
     time::BootTime,
@@ -50,6 +53,15 @@ fn assert_ends_by_its_bound(name: &str, mut started: Started) {
     });
     assert_eq!(outcome, Outcome::Ended(StopReason::LeadershipLost), "{name}");
     assert!(last_seen < successor_may_start(gate.valid_until()), "{name} executed until {last_seen:?}");
+}
+
+#[test]
+fn a_guest_that_waits_for_its_checkpoint_does_not_outlive_its_term() {
+    let bench = GuestBench::default();
+    let mut started = bench.start(&bench.module("counter"), TERM);
+    let Asked::Load(answer) = started.call().asked else { panic!("it loads first") };
+    assert_eq!(started.outcome(), Outcome::Ended(StopReason::LeadershipLost));
+    assert!(answer.is_closed() && clock::boot() >= started.guest.gate().valid_until());
 }
 
 #[test]

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use leasehold_core::task::{Outcome, StopReason};
+use leasehold::guest::imports::checkpoint::{Asked, NotSaved};
+use leasehold_core::{
+    checkpoint::SavedState,
+    task::{Outcome, StopReason},
+};
 use leasehold_tests::{captured_log::captured_log, guest_bench::GuestBench};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -38,6 +42,67 @@ fn every_guest_is_ended_where_it_stands() {
         assert_eq!(started.outcome(), Outcome::Ended(StopReason::SteppedDown), "{name}");
         assert!(!started.guest.gate().is_executing(), "{name}");
     }
+}
+
+#[test]
+fn a_guest_that_waits_for_its_checkpoint_is_ended_where_it_stands() {
+    let bench = GuestBench::default();
+    let module = bench.module("counter");
+    // Nobody answers, as if the API server were slow.
+    let mut loading = bench.start(&module, LONG);
+    let Asked::Load(answer) = loading.call().asked else { panic!("it loads first") };
+    loading.guest.end(StopReason::ModuleReplaced);
+    assert_eq!(loading.outcome(), Outcome::Ended(StopReason::ModuleReplaced));
+    assert!(answer.is_closed(), "its call has gone with it");
+
+    let mut saving = bench.start(&module, LONG);
+    let Asked::Load(answer) = saving.call().asked else { panic!("it loads first") };
+    answer.send(Some(SavedState::new(*b"41").expect("it is short"))).expect("it waits");
+    let Asked::Save(state, answer) = saving.call().asked else { panic!("then it saves") };
+    assert_eq!(state.bytes(), b"42");
+    saving.guest.end(StopReason::Shutdown);
+    assert_eq!(saving.outcome(), Outcome::Ended(StopReason::Shutdown));
+    assert!(answer.is_closed());
+}
+
+#[test]
+fn a_guest_reads_why_its_state_was_not_saved() {
+    let bench = GuestBench::default();
+    let reasons = [
+        (NotSaved::NotLeading, "another one counts now"),
+        (NotSaved::Refused("no room".into()), "the count cannot be saved: no room"),
+    ];
+    for (why, told) in reasons {
+        let mut started = bench.start(&bench.module("counter"), LONG);
+        let Asked::Load(answer) = started.call().asked else { panic!("it loads first") };
+        answer.send(None).expect("it waits");
+        let Asked::Save(_, answer) = started.call().asked else { panic!("then it saves") };
+        answer.send(Err(why)).expect("it waits");
+        assert_eq!(started.outcome(), Outcome::Error(told.into()));
+    }
+}
+
+#[test]
+fn a_run_asks_for_what_it_does_not_know_and_for_nothing_else() {
+    let (log, bench) = (captured_log(), GuestBench::default());
+    let sizes = |config: &mut leasehold::guest::runtime::GuestConfig| {
+        config.env.insert("SIZES".into(), "3,70000,5".into());
+    };
+    let mut started = bench.start_with(&bench.module("checkpoint-sizes"), LONG, sizes);
+    let Asked::Save(state, answer) = started.call().asked else { panic!("it saves first") };
+    assert_eq!(state.bytes(), [0, 1, 2]);
+    answer.send(Ok(())).expect("it waits");
+    // What it has saved it knows, and what is too large is not even asked for.
+    let Asked::Save(state, answer) = started.call().asked else { panic!("the third") };
+    assert_eq!(state.bytes(), [0, 1, 2, 3, 4]);
+    log.wait_for_guest_line(started.token, "loaded the same");
+    log.wait_for_guest_line(started.token, "70000 is too large, 65536 is not");
+    log.wait_for_guest_line(started.token, "loaded Some(3)");
+    // After a failure, it does not know.
+    answer.send(Err(NotSaved::NotLeading)).expect("it waits");
+    let Asked::Load(answer) = started.call().asked else { panic!("what stands there") };
+    answer.send(None).expect("it waits");
+    log.wait_for_guest_line(started.token, "loaded None");
 }
 
 #[test]

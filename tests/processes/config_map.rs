@@ -98,7 +98,7 @@ pub(super) fn get(host: &HostProcess, path: &str) -> (u16, String) {
     (status, answer.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned()))
 }
 
-fn assert_metric(host: &HostProcess, line: &str) {
+pub(super) fn assert_metric(host: &HostProcess, line: &str) {
     let (status, metrics) = get(host, "/metrics");
     assert!(status == 200 && metrics.lines().any(|found| found == line), "no line {line:?} in:\n{metrics}");
 }

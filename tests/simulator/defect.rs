@@ -58,6 +58,33 @@ pub(crate) enum Defect {
     ForeignExpiryByWallClock,
     /// What receives effects does not look at their tokens.
     ReceiverIgnoresTokens,
+    /// Renewals write the checkpoint that stood there when the term began.
+    RenewalsWriteOldCheckpoint,
+    /// A guest is told that its state is saved before it is written.
+    SavesAnsweredUnwritten,
+    /// A release leaves the checkpoint out.
+    ReleaseDropsCheckpoint,
+    /// States are saved as `kubectl patch` would: onto whatever the Lease says by then.
+    SavesArePatches,
+    /// A load is answered with what stood there when the term began.
+    LoadsWhatItAcquired,
+    /// A load is answered although a write is under way that changes what stands there.
+    LoadsDoNotWait,
     /// One fault never ends: nobody can reach the store any more.
     NeverHeals,
+}
+
+impl Defect {
+    /// It is found by what becomes of guests' checkpoints.
+    pub(crate) fn is_about_checkpoints(self) -> bool {
+        matches!(
+            self,
+            Self::RenewalsWriteOldCheckpoint
+                | Self::SavesAnsweredUnwritten
+                | Self::ReleaseDropsCheckpoint
+                | Self::SavesArePatches
+                | Self::LoadsWhatItAcquired
+                | Self::LoadsDoNotWait
+        )
+    }
 }

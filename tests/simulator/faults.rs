@@ -62,6 +62,7 @@ pub(crate) enum Fault {
     EditClear,
     EditOverwrite,
     EditAnnotate,
+    EditCheckpoint,
     /// No fault, but as untimely as one.
     SwapModule,
     /// Nor this.
@@ -108,6 +109,7 @@ impl Fault {
         Self::EditClear,
         Self::EditOverwrite,
         Self::EditAnnotate,
+        Self::EditCheckpoint,
         Self::SwapModule,
         Self::AskStepDown,
         Self::ForeignPause,
@@ -129,7 +131,8 @@ impl Fault {
             Self::WallStands => Heal::Wall(machine),
             Self::Kill | Self::ShutDown | Self::BreakWatch | Self::EndWatch | Self::Compact => return None,
             Self::WallJumps => return None,
-            Self::EditDelete | Self::EditClear | Self::EditOverwrite | Self::EditAnnotate => return None,
+            Self::EditDelete | Self::EditClear | Self::EditOverwrite => return None,
+            Self::EditAnnotate | Self::EditCheckpoint => return None,
             Self::SwapModule | Self::AskStepDown => return None,
             Self::ForeignPause | Self::ForeignPartition | Self::ForeignKill | Self::ForeignCancel => return None,
         })
@@ -216,9 +219,8 @@ impl World {
             }
             (Fault::SwapModule, _) => self.swap_module(),
             (Fault::AskStepDown, _) => self.operator_asks(),
-            (Fault::EditDelete | Fault::EditClear | Fault::EditOverwrite | Fault::EditAnnotate, _) => {
-                self.edit_by_hand(fault);
-            }
+            (Fault::EditDelete | Fault::EditClear | Fault::EditOverwrite, _)
+            | (Fault::EditAnnotate | Fault::EditCheckpoint, _) => self.edit_by_hand(fault),
             (Fault::ForeignPause | Fault::ForeignPartition | Fault::ForeignKill | Fault::ForeignCancel, _) => {
                 unreachable!("they befall no machine of ours")
             }
@@ -228,11 +230,12 @@ impl World {
 
     fn edit_by_hand(&mut self, fault: Fault) {
         let Some(record) = self.store.current().record().cloned() else { return };
-        if fault != Fault::EditAnnotate {
+        if !matches!(fault, Fault::EditAnnotate | Fault::EditCheckpoint) {
             self.invariants.edited_by_hand(self.store.newest_version() + 1);
         }
         let seen = match fault {
             Fault::EditDelete => {
+                self.checkpoints.edited();
                 let version = self.store.delete();
                 self.invariants.freed_by_hand(version.0);
                 Seen::EditDeleted
@@ -252,6 +255,11 @@ impl World {
                     ..record
                 });
                 Seen::EditOverwritten
+            }
+            Fault::EditCheckpoint => {
+                let record = self.edited_checkpoint(record);
+                self.store.put(record);
+                Seen::EditedCheckpoint
             }
             _ => {
                 self.store.put(record);

@@ -69,6 +69,12 @@ finds! {
     a_missing_duration_that_has_expired: MissingDurationHasExpired, as TakenTooEarly;
     foreign_electors_that_go_by_the_wall_clock: ForeignExpiryByWallClock, as NoneBesideForeign;
     a_receiver_that_ignores_tokens: ReceiverIgnoresTokens, as EffectOrder;
+    renewals_that_write_an_old_checkpoint: RenewalsWriteOldCheckpoint, as CheckpointLost;
+    saves_that_are_answered_unwritten: SavesAnsweredUnwritten, as SavedUnwritten;
+    a_release_that_drops_the_checkpoint: ReleaseDropsCheckpoint, as CheckpointLost;
+    saves_that_are_patches: SavesArePatches, as LateSave;
+    loads_of_what_was_acquired: LoadsWhatItAcquired, as SaveLost;
+    loads_that_do_not_wait: LoadsDoNotWait, as LateSave;
     that_nobody_leads_any_more: NeverHeals, as NobodyLeads;
 }
 

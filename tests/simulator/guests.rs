@@ -12,6 +12,7 @@ use leasehold_core::{
 };
 
 use crate::{
+    checkpoints::Calling,
     clock::{MILLISECOND, SECOND, TrueTime},
     defect::Defect,
     invariants::Rule,
@@ -45,6 +46,7 @@ pub(crate) struct Guest {
     pub(crate) executes: bool,
     /// The last that its gate was told.
     pub(crate) bound: BootTime,
+    pub(crate) calling: Calling,
 }
 
 fn tick_ns() -> u64 {
@@ -128,7 +130,8 @@ impl World {
             self.tally.count(Seen::Swapped);
         }
         self.tally.count(Seen::GuestStarted);
-        self.processes[process].guest = Some(Guest { run, token, executes: false, bound: BootTime::ZERO });
+        self.processes[process].guest =
+            Some(Guest { run, token, executes: false, bound: BootTime::ZERO, calling: Calling::NotYet });
         let leadership = self.processes[process].gate.published.clone();
         self.publish(process, &leadership, false);
         self.within(300 * MILLISECOND, Event::GuestBegins(process, run));
@@ -155,6 +158,7 @@ impl World {
             _ => {} // For ever.
         }
         self.within(SECOND, Event::GuestActs(process, run));
+        self.within(SECOND, Event::GuestCalls(process, run));
     }
 
     pub(crate) fn guest_is_asked(&mut self, process: ProcessId, run: RunId, reason: StopReason) {

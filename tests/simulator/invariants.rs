@@ -34,6 +34,14 @@ pub(crate) enum Rule {
     TokensGrow,
     /// No effect of a term is accepted after one of a later term; those of the newest are.
     EffectOrder,
+    /// A guest that is told that its state is saved: it is written.
+    SavedUnwritten,
+    /// Only saves, and people, change the checkpoint.
+    CheckpointLost,
+    /// What was saved last is loaded.
+    SaveLost,
+    /// No save is written in a later term than its own, nor after a later run has loaded.
+    LateSave,
     /// A host ends only when it is asked to,
     EndsUnasked,
     /// and leaves no guest and no term behind.

@@ -106,11 +106,12 @@ impl World {
     }
 
     fn serve(&mut self, process: ProcessId, id: RequestId, request: &Request) -> Result<Reply, StoreFailure> {
+        let before = self.store.current().record().cloned();
         let result = self.store.serve(request);
         let sender = &self.processes[process];
         self.trace.line(self.now, || format!("store: {} {id:?} {request:?}: {result:?}", sender.identity));
         match (&result, request) {
-            (Ok(Reply::Written(_)), Request::Write { record, .. }) => {
+            (Ok(Reply::Written(version)), Request::Write { record, .. }) => {
                 if record.holder.as_deref() == Some(&*sender.identity) {
                     self.tally.count_takeover(&mut self.last_holder, sender.identity.as_str(), Kind::Ours);
                 }
@@ -124,9 +125,13 @@ impl World {
                 if sender.sent.is_none_or(|(sent, _)| sent != id) {
                     self.tally.count(Seen::AppliedAfterTimeout);
                 }
+                self.check_written(process, before.as_ref(), record, version.0);
                 self.store_changed();
             }
-            (Err(StoreFailure::Conflict), _) => self.tally.count(Seen::Conflict),
+            (Err(StoreFailure::Conflict), _) => {
+                self.tally.count(Seen::Conflict);
+                self.planted_patch(process, request);
+            }
             (Err(StoreFailure::Missing), _) => self.tally.count(Seen::Missing),
             _ => {}
         }

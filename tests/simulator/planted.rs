@@ -2,8 +2,9 @@
 //! changed on the way, so that the whole behaves as if it made them.
 
 use leasehold_core::{
+    checkpoint::{Answer, Call, Checkpoint},
     election::{Leadership, LossReason, Notice, Request, RequestId, Term},
-    lease::Observation,
+    lease::{LeaseRecord, Observation},
     ports::StoreFailure,
     replica::{Action, Input},
     timing::FOREIGN_DURATION_MAX,
@@ -25,6 +26,8 @@ pub(crate) struct Planted {
     sent: u64,
     /// This request was never answered.
     unanswered: Option<RequestId>,
+    /// What stood there when the term began.
+    old_checkpoint: Option<Checkpoint>,
 }
 
 /// What sends requests dies after so many.
@@ -82,7 +85,8 @@ impl World {
 
     /// What becomes of what the replica says.
     pub(crate) fn planted_actions(&mut self, process: ProcessId, mut actions: Vec<Action>) -> Vec<Action> {
-        let planted = &mut self.processes[process].planted;
+        let target = &mut self.processes[process];
+        let planted = &mut target.planted;
         let lost = actions.iter().any(|action| matches!(action, Action::Tell(Notice::Lost(..))));
         match self.plan.defect {
             Some(Defect::NeverCompetesAgain) => planted.given_up |= lost,
@@ -109,6 +113,32 @@ impl World {
                     huge.is_none_or(|before| before.holder.is_none() || before.holder == record.holder)
                 });
             }
+            Some(Defect::RenewalsWriteOldCheckpoint) => {
+                let saves = target.guest.as_ref().and_then(|guest| guest.calling.saves());
+                for action in &mut actions {
+                    match action {
+                        Action::Tell(Notice::Leading(term)) => {
+                            let record = self.store.record_of(term.token);
+                            target.planted.old_checkpoint = record.and_then(|record| record.checkpoint.clone());
+                        }
+                        Action::Send { request: Request::Write { record, .. }, .. }
+                            if record.acquired != record.renewed && record.checkpoint != saves =>
+                        {
+                            record.checkpoint = target.planted.old_checkpoint.clone();
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Some(Defect::ReleaseDropsCheckpoint) => {
+                for action in &mut actions {
+                    if let Action::Send { request: Request::Write { record, .. }, .. } = action
+                        && record.holder.is_none()
+                    {
+                        record.checkpoint = None;
+                    }
+                }
+            }
             Some(Defect::TransitionsAsToken) => {
                 for action in &mut actions {
                     if let Action::Tell(Notice::Leading(term)) | Action::Start { term, .. } = action {
@@ -119,6 +149,42 @@ impl World {
             _ => {}
         }
         actions
+    }
+
+    /// What a guest is told in place of, or before, what the replica says.
+    pub(crate) fn planted_answers(&mut self, process: ProcessId, defect: Defect, input: &Input) {
+        let Input::Called(_, id, call) = input else { return };
+        let answer = match (defect, call) {
+            (Defect::SavesAnsweredUnwritten, Call::Save(_)) => Some(Answer::Saved),
+            (Defect::LoadsDoNotWait, Call::Load) => {
+                let told = self.processes[process].told.record();
+                told.map(|record| Answer::Loaded(record.checkpoint.clone()))
+            }
+            (Defect::LoadsWhatItAcquired, Call::Load) => {
+                let token = self.processes[process].guest.as_ref().map(|guest| guest.token);
+                let record = token.and_then(|token| self.store.record_of(token));
+                record.map(|record| Answer::Loaded(record.checkpoint.clone()))
+            }
+            _ => None,
+        };
+        if let Some(answer) = answer {
+            self.answers(process, *id, &answer);
+        }
+    }
+
+    /// A write that conflicts, because another has the Lease, saves all the same.
+    pub(crate) fn planted_patch(&mut self, process: ProcessId, request: &Request) {
+        if self.plan.defect == Some(Defect::SavesArePatches)
+            && let Request::Write { based_on: Some(based_on), record } = request
+            && let Some(current) = self.store.current().record().cloned()
+            && self.store.record_of(based_on.0).is_some_and(|known| known.checkpoint != record.checkpoint)
+            && current.checkpoint != record.checkpoint
+            && current.holder != record.holder
+        {
+            let patched = LeaseRecord { checkpoint: record.checkpoint.clone(), ..current.clone() };
+            let version = self.store.put(patched.clone());
+            self.check_written(process, Some(&current), &patched, version.0);
+        }
     }
 
     /// The planted clock has not counted what it slept through.

@@ -41,6 +41,9 @@ impl World {
                 let lease = self.plan.timing().lease();
                 let believed = record.duration.unwrap_or(lease).min(lease);
                 let kept = if self.rng.bool() { record } else { LeaseRecord::default() };
+                if kept.checkpoint.is_none() {
+                    self.checkpoints.edited();
+                }
                 let version = self.store.put(LeaseRecord { holder: Some(SCRIPT.to_owned()), ..kept });
                 let ends = self.now + TrueTime::try_from(believed.as_nanos()).expect("leases are short") / 5 * 3;
                 self.script = Some(ends);

@@ -1,6 +1,7 @@
 //! A process hears something, and does what its replica says.
 
 use leasehold_core::{
+    checkpoint::Call,
     election::{LossReason, Notice, Reply},
     replica::{Action, Input},
 };
@@ -27,7 +28,8 @@ impl World {
         }
         match self.plan.defect {
             None => self.step_replica(process, input),
-            Some(_) => {
+            Some(defect) => {
+                self.planted_answers(process, defect, &input);
                 for input in self.planted_inputs(process, input) {
                     if self.processes[process].alive {
                         self.step_replica(process, input);
@@ -47,7 +49,11 @@ impl World {
             target.last_write_took = self.now - at;
         }
         self.trace.line(self.now, || format!("{} <- {input:?}", target.identity));
+        let loads = matches!(input, Input::Called(_, _, Call::Load));
         let mut actions = target.replica.step(now, input);
+        if loads && !actions.iter().any(|action| matches!(action, Action::Answer(..))) {
+            self.tally.count(Seen::LoadWaited);
+        }
         if actions.iter().any(|action| matches!(action, Action::Tell(Notice::RequestFailed(..)))) {
             target.sent = None;
         }
@@ -90,6 +96,7 @@ impl World {
             Action::Start { run, module, term } => self.guest_starts(process, run, &module, term.token),
             Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
             Action::End(run, reason) => self.guest_is_ended(process, run, reason),
+            Action::Answer(id, answer) => self.answers(process, id, &answer),
             Action::Tell(notice) => self.tell(process, &notice),
             Action::TellRestart(_) => self.tally.count(Seen::Restarted),
             Action::Exit => self.exit(process),

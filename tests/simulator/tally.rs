@@ -20,6 +20,7 @@ seen! {
     // What the guests did.
     GuestStarted, GuestReturned, GuestFailed, GuestSteppedDown, AskedToStop, EndedHard, GateClosed, Restarted, Swapped,
     EffectAccepted, EffectRefused,
+    Saved, SaveWritten, SaveRefused, SaveOutOfTerm, Loaded, LoadedNothing, LoadWaited,
     // What the store said.
     WriteApplied, Conflict, Missing, Denied, Rejected, AppliedAfterTimeout,
     // What the network did.
@@ -27,7 +28,7 @@ seen! {
     WatchBroken, WatchStale, WatchCoalesced, WatchStalled, WatchEnded, WatchResumed, WatchTooOld, Compacted,
     // What else went wrong.
     PausedWhole, PausedLoop, Suspended, Killed, ShutDown, NewProcess, Partitioned, StoreDown, StoreSilent,
-    Forbidden, WallJumped, WallStood, EditDeleted, EditCleared, EditOverwritten, EditAnnotated,
+    Forbidden, WallJumped, WallStood, EditDeleted, EditCleared, EditOverwritten, EditAnnotated, EditedCheckpoint,
     // What other electors did, and what was done to them.
     ForeignLed, ForeignTookOver, ForeignLost, ForeignReleased, ForeignPaused, ForeignPartitioned, ForeignKilled,
     ForeignCancelled,

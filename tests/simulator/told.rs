@@ -27,6 +27,11 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// What it says, if that was told since it was last written.
+    pub(crate) fn record(&self) -> Option<&LeaseRecord> {
+        self.record.as_ref().filter(|_| !self.gone)
+    }
+
     pub(crate) fn hear(&mut self, input: &Input, identity: &str, now: BootTime) {
         let refused_as_missing = matches!(input, Input::Answered(_, Err(StoreFailure::Missing)));
         if refused_as_missing || matches!(Self::observation(input), Some(Observation::Missing { .. })) {

@@ -12,6 +12,7 @@ use leasehold_core::{
 };
 
 use crate::{
+    checkpoints::Checkpoints,
     clock::{Clock, MILLISECOND, SECOND, TrueTime},
     defect::Defect,
     effects::Receiver,
@@ -61,6 +62,8 @@ pub(crate) enum Event {
     GateCloses(ProcessId, u64),
     /// The guest does something to the world, and that is received.
     GuestActs(ProcessId, RunId),
+    /// The guest asks for something about its checkpoint.
+    GuestCalls(ProcessId, RunId),
     EffectArrives(u64),
     /// What the operator writes reaches the store.
     OperatorWrites(OperatorWrite),
@@ -140,6 +143,7 @@ pub(crate) struct World {
     /// Who last wrote itself as the holder.
     pub(crate) last_holder: Option<(String, Kind)>,
     pub(crate) receiver: Receiver,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) lull: Option<InLull>,
     /// Until when the script works, if it does.
     pub(crate) script: Option<TrueTime>,
@@ -203,6 +207,7 @@ impl World {
             foreigners,
             last_holder: None,
             receiver: Receiver::default(),
+            checkpoints: Checkpoints::default(),
             lull: None,
             script: None,
             invariants: Invariants::default(),
@@ -317,6 +322,7 @@ impl World {
             Event::GuestGone(process, run, outcome) => self.guest_gone(process, run, outcome),
             Event::GateCloses(process, publication) => self.gate_closes(process, publication),
             Event::GuestActs(process, run) => self.guest_acts(process, run),
+            Event::GuestCalls(process, run) => self.guest_calls(process, run),
             Event::EffectArrives(token) => self.effect_arrives(token),
             Event::OperatorWrites(write) => self.operator_writes(write),
             Event::ForeignBegins(index) => self.foreign_begins(index),

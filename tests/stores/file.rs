@@ -65,6 +65,10 @@ impl Place for InFolder {
         });
     }
 
+    async fn set_checkpoint(&self, text: Option<&str>) {
+        self.set("checkpoint", json!(text)).await;
+    }
+
     async fn write_beside(&self) {
         self.edit(|content| {
             content["preferredHolder"] = json!("somebody-else");

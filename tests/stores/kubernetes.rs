@@ -107,6 +107,10 @@ impl Place for InCluster {
         self.patch(json!({"spec": {field: value}})).await;
     }
 
+    async fn set_checkpoint(&self, text: Option<&str>) {
+        self.patch(json!({"metadata": {"annotations": {"leasehold.dev/checkpoint": text}}})).await;
+    }
+
     async fn write_beside(&self) {
         self.patch(json!({
             "metadata": {

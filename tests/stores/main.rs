@@ -1,6 +1,7 @@
 //! What every [`leasehold_core::ports::LeaseStore`] has to do: one list of cases, which each store
 //! passes, and beside it what only one kind of store can be put through.
 
+mod checkpoints;
 mod file;
 mod kubernetes;
 mod place;
@@ -42,6 +43,11 @@ every_store_passes! {
     writes::a_missing_duration_is_read_as_missing,
     writes::what_others_wrote_beside_the_record_is_kept,
     writes::a_request_to_step_down_is_seen_by_the_holder_and_gone_when_it_is_cleared,
+    checkpoints::a_checkpoint_is_read_by_the_next_holder_as_it_was_saved,
+    checkpoints::a_save_on_an_old_version_conflicts_and_leaves_what_is_there,
+    checkpoints::renewals_releases_and_takeovers_keep_the_checkpoint,
+    checkpoints::text_that_nobody_saved_is_told_as_such_and_kept_as_it_is,
+    checkpoints::a_checkpoint_goes_with_its_lease_and_can_be_removed_by_itself,
     races::of_two_updates_of_one_version_exactly_one_wins,
     races::of_two_creations_exactly_one_wins,
     races::a_write_may_be_dropped_at_any_time,

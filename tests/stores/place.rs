@@ -1,9 +1,10 @@
 //! What the cases need of a store under test.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use leasehold_core::{
+    checkpoint::{Checkpoint, SavedState},
     lease::{LeaseRecord, Observation, Version},
     ports::{LeaseStore, StoreError, StoreFailure, WatchUpdate},
     time::WallTime,
@@ -25,6 +26,9 @@ pub(crate) trait Place: Send + Sync + 'static {
     /// Sets a field, under its name in `coordination.k8s.io/v1`; null removes it.
     fn set(&self, field: &str, value: Value) -> impl Future<Output = ()> + Send;
 
+    /// Sets the text that stands as the checkpoint; none removes it.
+    fn set_checkpoint(&self, text: Option<&str>) -> impl Future<Output = ()> + Send;
+
     /// Adds what is none of an elector's business.
     fn write_beside(&self) -> impl Future<Output = ()> + Send;
 
@@ -43,7 +47,14 @@ pub(crate) fn held_by(holder: &str) -> LeaseRecord {
         task: Some("nightly".to_owned()),
         token: None,
         step_down: None,
+        checkpoint: None,
     }
+}
+
+/// `record`, with these bytes saved.
+pub(crate) fn saving(record: &LeaseRecord, state: impl Into<Arc<[u8]>>) -> LeaseRecord {
+    let state = SavedState::new(state).expect("it is not too large");
+    LeaseRecord { checkpoint: Some(Checkpoint::Saved(state)), ..record.clone() }
 }
 
 /// `record`, renewed for the `count`th time.

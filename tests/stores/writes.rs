@@ -9,7 +9,7 @@ use leasehold_core::{
 };
 use serde_json::{Value, json};
 
-use crate::place::{Place, Watched, create, failure, held_by, read_present, renewed};
+use crate::place::{Place, Watched, create, failure, held_by, read_present, renewed, saving};
 
 pub(crate) async fn a_lease_that_is_not_there_is_read_as_missing<P: Place>() {
     let store = P::fresh().await.store();
@@ -116,6 +116,7 @@ pub(crate) async fn every_field_is_read_as_it_was_written<P: Place>() {
         task: Some("nightly.reports-2".to_owned()),
         token: Some(u64::MAX),
         step_down: Some("pod-1_1a2b3c4d".to_owned()),
+        checkpoint: saving(&LeaseRecord::default(), *b"state").checkpoint,
     };
     let records = [
         LeaseRecord {
@@ -135,6 +136,7 @@ pub(crate) async fn every_field_is_read_as_it_was_written<P: Place>() {
         LeaseRecord { task: None, ..full.clone() },
         LeaseRecord { token: None, ..full.clone() },
         LeaseRecord { step_down: None, ..full.clone() },
+        LeaseRecord { checkpoint: None, ..full.clone() },
         LeaseRecord::default(),
         full.clone(),
     ];

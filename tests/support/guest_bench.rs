@@ -12,6 +12,7 @@ use std::{
 use leasehold::{
     clock,
     guest::{
+        imports::checkpoint::CheckpointCall,
         module::ReadyModule,
         runtime::{GuestConfig, GuestRuntime, GuestTerm, RunEvents, RunningGuest},
     },
@@ -39,6 +40,7 @@ pub struct Started {
     /// Its term's token, which no other guest of the process has.
     pub token: u64,
     events: mpsc::Receiver<(RunId, GuestEvent)>,
+    calls: mpsc::Receiver<CheckpointCall>,
 }
 
 impl Default for GuestBench {
@@ -89,9 +91,9 @@ impl GuestBench {
             token,
             valid_until: clock::boot() + valid_for,
         };
-        let (sender, events) = RunEvents::channel();
+        let (sender, events, calls) = RunEvents::channel();
         let guest = self.guests.start(RunId(token), module.clone(), &config, &subject, term, sender);
-        Started { guest, token, events }
+        Started { guest, token, events, calls }
     }
 
     /// Blocks every async worker, as code would that forgets where it runs, until the result is dropped.
@@ -159,6 +161,21 @@ impl Started {
                 }
                 Err(_) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_micros(50)),
                 Err(error) => panic!("the guest tells nothing: {error}"),
+            }
+        }
+    }
+
+    /// Waits for what the guest asks for about its checkpoint. It waits for the answer, which is up to the test.
+    ///
+    /// # Panics
+    /// It does not within [`PATIENCE`].
+    pub fn call(&mut self) -> CheckpointCall {
+        let begun = Instant::now();
+        loop {
+            match self.calls.try_recv() {
+                Ok(call) => return call,
+                Err(_) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_micros(50)),
+                Err(error) => panic!("the guest asks for nothing: {error}"),
             }
         }
     }

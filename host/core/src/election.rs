@@ -17,9 +17,14 @@
 //! everybody else's acquisition clear it. So it is neither forgotten in a term's hiccup nor does it hit a
 //! later leadership of the same process.
 //!
+//! A guest's checkpoint is saved by the next renewal, which is then sent at once (`checkpoint.rs`): there
+//! is one writer of the Lease, so that a renewal and a save cannot undo each other, and what is to be
+//! saved belongs to the term, and goes with it.
+//!
 //! At most one request is under way; a later one replaces it. Its deadline is kept here, so that
 //! an edge that never answers cannot stop the election.
 
+mod checkpoint;
 mod failures;
 mod giving_up;
 mod known;
@@ -32,10 +37,10 @@ use crate::{
     time::{BootTime, Now, WallTime},
 };
 
-use self::known::Known;
 pub use self::vocabulary::{
     Action, ElectionConfig, Input, Leadership, LossReason, Notice, Reply, Request, RequestId, StayOut, Term,
 };
+use self::{checkpoint::GuestCalls, known::Known};
 
 #[derive(Clone, Debug)]
 enum State {
@@ -52,6 +57,7 @@ struct Leading {
     releasing: bool,
     /// Somebody asked for that.
     asked: bool,
+    calls: GuestCalls,
 }
 
 #[derive(Clone, Debug)]
@@ -137,9 +143,12 @@ impl Election {
             }
             Input::StepDown(stay_out) => self.on_step_down(now, stay_out),
             Input::HolderEnded(identity) => self.on_holder_ended(identity, &mut actions),
+            Input::Called(id, term, call) => self.on_call(id, term, call, &mut actions),
+            Input::CallDropped => self.drop_call(),
         }
         self.heed_request(&mut actions);
         self.give_up_overdue_request(now, &mut actions);
+        self.answer_by_what_is_known(&mut actions);
         self.finish_withdrawing(now, &mut actions);
         self.send_what_is_due(now, &mut actions);
         actions
@@ -209,10 +218,14 @@ impl Election {
         let Some(InFlight { request, sent_at, .. }) = self.in_flight.take_if(|in_flight| in_flight.id == id) else {
             return; // It came after its deadline: what it says was treated as unknown, and stays so.
         };
+        if let Err(failure @ (StoreFailure::Denied | StoreFailure::Rejected)) = result {
+            self.refuse_save(id, failure, actions);
+        }
         match (request, result) {
             (Request::Read, Ok(Reply::Read(seen))) => self.on_read(now, id, seen, actions),
             (Request::Write { based_on, record }, Ok(Reply::Written(version))) => {
                 self.on_written(now, sent_at, based_on, version, record, actions);
+                self.finish_save(id, actions);
             }
             // Somebody else wrote, or an earlier write of ours did arrive: only a read can tell.
             (Request::Write { .. }, Err(StoreFailure::Conflict)) => {
@@ -271,7 +284,10 @@ impl Election {
             _ => self.learn(now, Observation::Present { version, record }),
         }
         match &mut self.state {
-            State::Leading(leading) if ours => leading.written_at = sent_at,
+            State::Leading(leading) if ours => {
+                leading.written_at = sent_at;
+                leading.calls.settle();
+            }
             State::Leading(leading) => {
                 actions.push(Action::Tell(Notice::Released(leading.term)));
                 self.state = State::Standby;
@@ -284,7 +300,13 @@ impl Election {
                 if !releasing {
                     self.out_until = None;
                 }
-                self.state = State::Leading(Leading { term, written_at: sent_at, releasing, asked: false });
+                self.state = State::Leading(Leading {
+                    term,
+                    written_at: sent_at,
+                    releasing,
+                    asked: false,
+                    calls: GuestCalls::default(),
+                });
                 actions.push(Action::Tell(Notice::Leading(term)));
             }
         }
@@ -372,6 +394,7 @@ impl Election {
         }
         let id = RequestId(self.last_request.0 + 1);
         self.last_request = id;
+        self.note_save(id, now.boot, want, &request);
         self.in_flight = Some(InFlight { id, request: request.clone(), sent_at: now.boot });
         actions.push(Action::Send { id, request });
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::time::WallTime;
+use crate::{checkpoint::Checkpoint, time::WallTime};
 
 /// A store's version of a Lease: it grows with every write, and goes on growing when the Lease
 /// is deleted and made again.
@@ -19,9 +19,9 @@ impl fmt::Display for Version {
 
 /// The part of a Lease that electors read and write.
 ///
-/// Two records that differ in nothing but `step_down`, seen one after the other, mean that the holder
-/// did not renew in between, if it renews at all: every renewal changes `renewed`. What scripts
-/// write may say the same each time.
+/// Two records that differ in nothing but `step_down` and `checkpoint`, seen one after the other, mean
+/// that the holder did not renew in between, if it renews at all: every renewal changes `renewed`, and
+/// so does every save. What scripts write may say the same each time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseRecord {
     /// `spec.holderIdentity`. `None` is free, and so is `""` in the API: stores make `None` of it.
@@ -42,13 +42,16 @@ pub struct LeaseRecord {
     /// Annotation `leasehold.dev/step-down`: the holder that a person asks to give the Lease up. Not
     /// written by holders, but kept by their renewals until the Lease has left them.
     pub step_down: Option<String>,
+    /// Annotation `leasehold.dev/checkpoint`: what the task has left for its next leader. Whoever writes the
+    /// Lease keeps it, but for a leader that saves.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl LeaseRecord {
     /// Of electors that renew, none has acquired, renewed or released between the two.
     pub fn is_as_old_as(&self, other: &Self) -> bool {
-        let without_request = |record: &Self| Self { step_down: None, ..record.clone() };
-        without_request(self) == without_request(other)
+        let by_holder = |record: &Self| Self { step_down: None, checkpoint: None, ..record.clone() };
+        by_holder(self) == by_holder(other)
     }
 }
 

@@ -4,12 +4,14 @@
 //! the data flows:
 //!
 //! - [`lease`]: what a Lease says and what was seen of it, as a [`ports::LeaseStore`] tells it
+//! - [`checkpoint`]: small state that stands on the Lease for the next leader
 //! - [`timing`]: the durations, checked, and the margin that `valid_until` keeps
 //! - [`election`]: whether this replica leads, and what it asks of the store
 //! - [`task`]: whether the guest runs, is asked to stop, is ended
 //! - [`replica`]: both of them together, the one thing that the supervisor and the simulator drive
 //! - [`ports`]: what the outside has to offer
 
+pub mod checkpoint;
 pub mod election;
 pub mod lease;
 pub mod ports;

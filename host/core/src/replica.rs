@@ -4,12 +4,15 @@
 //! LeaseStore --Answered, Watched--> Election --Leadership--> Task --Start, AskToStop, End--> guest
 //!     ^                                | ^                   |  ^                              |
 //!     +--------------Send--------------+ +-----StepDown------+  +-------SteppedDown, Ended-----+
+//!                                      ^                                                       |
+//!                                      +-----------------Called (Answer goes back)-------------+
 //! ```
 //!
 //! The supervisor drives this with real time and real stores, the simulator with made-up ones;
 //! the order in which the two machines hear of things is decided here, and so is the same in both.
 
 use crate::{
+    checkpoint::{Answer, Call, CallId},
     election::{self, Election, ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{StoreFailure, WatchEvent},
     task::{Command, Digest, GuestEvent, RunId, StopReason, Task, TaskConfig},
@@ -31,6 +34,8 @@ pub enum Input {
     Module(Digest),
     /// This run's guest did something.
     Guest(RunId, GuestEvent),
+    /// This run's guest asks for something about its checkpoint.
+    Called(RunId, CallId, Call),
     /// The host was asked to end.
     Shutdown,
 }
@@ -59,6 +64,8 @@ pub enum Action {
     AskToStop(RunId, StopReason),
     /// End the guest where it stands.
     End(RunId, StopReason),
+    /// Tell the guest that waits for it.
+    Answer(CallId, Answer),
     /// Tell people about the election.
     Tell(Notice),
     /// Tell people that the guest will be started again after this delay.
@@ -91,12 +98,24 @@ impl Replica {
             Input::Watched(event) => (ToElection::Watched(event), ToTask::Tick),
             Input::HolderEnded(identity) => (ToElection::HolderEnded(identity), ToTask::Tick),
             Input::Module(digest) => (ToElection::Tick, ToTask::Module(digest)),
+            // It is gone: nothing more is written for it, not even by this step.
+            Input::Guest(run, event @ GuestEvent::Ended(_)) if self.task.run() == Some(run) => {
+                (ToElection::CallDropped, ToTask::Guest(run, event))
+            }
             Input::Guest(run, event) => (ToElection::Tick, ToTask::Guest(run, event)),
+            Input::Called(run, id, call) => {
+                let acting = self.task.acting().filter(|(acting, _)| *acting == run);
+                (ToElection::Called(id, acting.map(|(_, term)| term), call), ToTask::Tick)
+            }
             Input::Shutdown => (ToElection::Tick, ToTask::Shutdown),
         };
         let mut actions = Vec::new();
         self.step_election(now, to_election, &mut actions);
+        let acting = self.task.acting();
         self.step_task(now, to_task, &mut actions);
+        if acting.is_some() && self.task.acting() != acting {
+            self.step_election(now, election::Input::CallDropped, &mut actions);
+        }
         actions
     }
 
@@ -119,6 +138,7 @@ impl Replica {
         actions.extend(self.election.step(now, input).into_iter().map(|action| match action {
             election::Action::Send { id, request } => Action::Send { id, request },
             election::Action::Tell(notice) => Action::Tell(notice),
+            election::Action::Answer(id, answer) => Action::Answer(id, answer),
             election::Action::Withdrawn => Action::Exit,
         }));
     }

@@ -123,6 +123,16 @@ impl Task {
         }
     }
 
+    /// The run that may have effects, and the term it has them in: its guest exists, and is not made to end.
+    pub fn acting(&self) -> Option<(RunId, Term)> {
+        match &self.state {
+            State::Running(Running { run, term, .. }) | State::Stopping(Stopping { run, term, ended: false, .. }) => {
+                Some((*run, *term))
+            }
+            _ => None,
+        }
+    }
+
     fn on_guest(&mut self, now: BootTime, leadership: &Leadership, event: GuestEvent, commands: &mut Vec<Command>) {
         match (event, &mut self.state) {
             (GuestEvent::SteppedDown, State::Running(_)) => {

@@ -28,6 +28,7 @@ use super::{
     gate::{Closed, Gate},
     imports::{
         self, Term,
+        checkpoint::{CheckpointCall, CheckpointCalls, Known},
         http::{Http, grant::HttpGrant},
         output::{Printer, Stream},
         sockets::{Sockets, grant::TcpGrant},
@@ -111,24 +112,33 @@ pub struct GuestTerm {
     pub valid_until: BootTime,
 }
 
-/// Where guests' events go. A run tells at most two: that it stepped down, and that it ended.
+/// Where guests' events go. A run tells at most two: that it stepped down, and that it ended; and it
+/// waits for the answer to each of its calls.
 #[derive(Clone, Debug)]
-pub struct RunEvents(mpsc::Sender<(RunId, GuestEvent)>);
+pub struct RunEvents {
+    events: mpsc::Sender<(RunId, GuestEvent)>,
+    checkpoint: CheckpointCalls,
+}
 
 /// Runs that have told all they had to, but whose events are not taken yet.
 const EVENTS_MAX: usize = 16;
 
 impl RunEvents {
-    /// A queue, and its reading end.
-    pub fn channel() -> (Self, mpsc::Receiver<(RunId, GuestEvent)>) {
-        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-        (Self(sender), receiver)
+    /// A queue of events and one of calls, and their reading ends.
+    pub fn channel() -> (Self, mpsc::Receiver<(RunId, GuestEvent)>, mpsc::Receiver<CheckpointCall>) {
+        let (events, told) = mpsc::channel(EVENTS_MAX);
+        let (checkpoint, called) = CheckpointCalls::channel();
+        (Self { events, checkpoint }, told, called)
+    }
+
+    pub(super) fn checkpoint(&self) -> &CheckpointCalls {
+        &self.checkpoint
     }
 
     pub(crate) fn tell(&self, run: RunId, event: GuestEvent) {
         // One task has one run at a time, and takes the events of one before it starts the next:
         // the queue is full only if that is broken, and closed only if the task's loop is gone.
-        if let Err(error) = self.0.try_send((run, event)) {
+        if let Err(error) = self.events.try_send((run, event)) {
             tracing::error!(run = run.0, %error, "a guest's event found nobody to tell");
         }
     }
@@ -206,6 +216,7 @@ impl GuestRuntime {
                     gate: gate.clone(),
                     events,
                     stepped_down: false,
+                    checkpoint: Known::default(),
                     limiter: Limiter::new(config.memory),
                     cpu: cpu.clone(),
                     table,

@@ -9,7 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::{
     cpu::CpuMeter,
     gate::Gate,
-    imports::{http::Http, sockets::Sockets},
+    imports::{checkpoint::Known, http::Http, sockets::Sockets},
     limits::Limiter,
     runtime::RunEvents,
 };
@@ -26,6 +26,7 @@ pub(super) struct State {
     pub(super) gate: Arc<Gate>,
     pub(super) events: RunEvents,
     pub(super) stepped_down: bool,
+    pub(super) checkpoint: Known,
     pub(super) limiter: Limiter,
     pub(super) cpu: CpuMeter,
     pub(super) table: ResourceTable,

@@ -30,6 +30,8 @@ use notify::{RecursiveMode, Watcher};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::checkpoint;
+
 /// How often a lock is tried that another process has.
 const LOCK_RETRY: Duration = Duration::from_millis(2);
 /// How often before it counts as unavailable; a writer holds it for well under a millisecond.
@@ -58,6 +60,8 @@ struct Stored {
     task: Option<String>,
     token: Option<u64>,
     step_down: Option<String>,
+    /// In base64.
+    checkpoint: Option<String>,
     #[serde(flatten)]
     beside: serde_json::Map<String, serde_json::Value>,
 }
@@ -325,6 +329,7 @@ impl From<Stored> for LeaseRecord {
             task: stored.task,
             token: stored.token,
             step_down: stored.step_down,
+            checkpoint: stored.checkpoint.as_deref().map(checkpoint::read),
         }
     }
 }
@@ -341,6 +346,7 @@ impl From<LeaseRecord> for Stored {
             task: record.task,
             token: record.token,
             step_down: record.step_down,
+            checkpoint: record.checkpoint.as_ref().map(checkpoint::text),
             beside: serde_json::Map::new(),
         }
     }

@@ -22,7 +22,7 @@ use leasehold_core::{
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
-use super::{STEP_DOWN_ANNOTATION, TASK_ANNOTATION, TOKEN_ANNOTATION};
+use super::{CHECKPOINT_ANNOTATION, STEP_DOWN_ANNOTATION, TASK_ANNOTATION, TOKEN_ANNOTATION, checkpoint};
 use crate::kubernetes::{
     in_plain_words,
     watch::{Seen, WatchError, watch_one},
@@ -190,13 +190,14 @@ fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
         task: annotation(TASK_ANNOTATION),
         token: annotation(TOKEN_ANNOTATION).and_then(|token| token.parse().ok()),
         step_down: annotation(STEP_DOWN_ANNOTATION),
+        checkpoint: object.annotations().get(CHECKPOINT_ANNOTATION).map(|text| checkpoint::read(text)),
     })
 }
 
 /// Writes what `record` has into `object`, and leaves everything else as it is.
 fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
     let time = |time: Option<WallTime>| time.map(micro_time);
-    let LeaseRecord { holder, duration, acquired, renewed, transitions, task, token, step_down } = record;
+    let LeaseRecord { holder, duration, acquired, renewed, transitions, task, token, step_down, checkpoint } = record;
     let ours = [
         // Absent would do as well, but electors older than 1.26 fail on it.
         ("holderIdentity", Some(json!(holder.as_deref().unwrap_or_default()))),
@@ -221,6 +222,7 @@ fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
         (TASK_ANNOTATION, task.clone()),
         (TOKEN_ANNOTATION, token.map(|token| token.to_string())),
         (STEP_DOWN_ANNOTATION, step_down.clone()),
+        (CHECKPOINT_ANNOTATION, checkpoint.as_ref().map(checkpoint::text)),
     ];
     for (name, value) in ours {
         match value {

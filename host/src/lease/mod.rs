@@ -1,6 +1,7 @@
 //! Where Leases are kept: in Kubernetes, or in a folder of files.
 
 pub mod access;
+mod checkpoint;
 pub mod file;
 pub mod kubernetes;
 
@@ -10,3 +11,5 @@ pub const TASK_ANNOTATION: &str = "leasehold.dev/task";
 pub const TOKEN_ANNOTATION: &str = "leasehold.dev/token";
 /// The annotation that names the holder that is asked to step down.
 pub const STEP_DOWN_ANNOTATION: &str = "leasehold.dev/step-down";
+/// The annotation that keeps the task's state for its next leader, in base64.
+pub const CHECKPOINT_ANNOTATION: &str = "leasehold.dev/checkpoint";

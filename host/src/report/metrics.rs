@@ -29,6 +29,7 @@ struct Families {
     cpu: Family<TaskLabels, CpuSeconds>,
     dropped_lines: Family<TaskLabels, Counter>,
     http: Family<RequestLabels, Counter>,
+    saves: Family<SaveLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,11 +60,17 @@ struct RequestLabels {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SaveLabels {
+    task: String,
+    result: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let families = Families::default();
         let mut registry = Registry::default();
-        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines, http } = families.clone();
+        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines, http, saves } = families.clone();
         registry.register("leader_election_master_status", "1 while this replica holds the lease, else 0", leads);
         registry.register(
             "leasehold_token",
@@ -81,6 +88,7 @@ impl Default for Metrics {
             dropped_lines,
         );
         registry.register("leasehold_http_requests", "HTTP requests of the component, by what became of them", http);
+        registry.register("leasehold_checkpoint_saves", "The component's saves of its checkpoint, by result", saves);
         Self { registry, families }
     }
 }
@@ -163,6 +171,10 @@ impl TaskMetrics {
     pub(super) fn guest_ended(&self, outcome: &'static str) {
         self.families.ends.get_or_create(&EndLabels { task: self.labels.task.clone(), outcome }).inc();
     }
+
+    pub(super) fn checkpoint_save(&self, result: &'static str) {
+        self.families.saves.get_or_create(&SaveLabels { task: self.labels.task.clone(), result }).inc();
+    }
 }
 
 #[cfg(test)]
@@ -180,9 +192,15 @@ mod tests {
         task.module(&"sha256:a".into());
         task.module(&"sha256:b".into());
         task.guest_ended("trap");
+        task.checkpoint_save("saved");
         assert!(text().contains("leader_election_master_status{name=\"night\"} 1\n"), "{}", text());
         assert!(text().contains("leasehold_token{task=\"nightly\"} 7\n"), "{}", text());
         assert!(!text().contains("sha256:a") && text().contains("digest=\"sha256:b\"} 1\n"), "{}", text());
         assert!(text().contains("leasehold_guest_ends_total{task=\"nightly\",outcome=\"trap\"} 1\n"), "{}", text());
+        assert!(
+            text().contains("leasehold_checkpoint_saves_total{task=\"nightly\",result=\"saved\"} 1\n"),
+            "{}",
+            text()
+        );
     }
 }

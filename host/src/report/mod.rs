@@ -10,6 +10,7 @@ pub mod metrics;
 use std::{error::Error, fmt, time::Duration};
 
 use leasehold_core::{
+    checkpoint::STATE_BYTES_MAX,
     election::{LossReason, Term},
     task::{Digest, Outcome, StopReason},
 };
@@ -205,6 +206,18 @@ impl Report {
             }
         }
         self.metrics.guest_ended(name);
+    }
+
+    /// A guest's `save` was answered, in this way.
+    pub fn checkpoint_save(&self, result: &'static str) {
+        self.metrics.checkpoint_save(result);
+    }
+
+    /// Somebody has edited what the guest now wants to load.
+    pub fn checkpoint_unreadable(&self, text: &str) {
+        say!(error, self.subject, "checkpoint-unreadable", { chars = text.len() };
+            "the checkpoint on the lease is not what a task has saved, so the component gets none: it has to be base64, \
+             padded, in one line, of at most {STATE_BYTES_MAX} bytes; it stays until the component saves");
     }
 
     /// A failed run is followed by another, but not at once.

@@ -4,6 +4,7 @@
 //! The loop decides nothing. It hands each event to the core, publishes the term's bound to the
 //! guest's gate, and does what the core says.
 
+mod checkpoint;
 pub mod modules;
 
 use std::{future::pending, ops::ControlFlow, sync::Arc, time::Instant};
@@ -17,9 +18,11 @@ use leasehold_core::{
 };
 use tokio::sync::{mpsc, watch};
 
+use self::checkpoint::Calls;
 use crate::{
     clock,
     guest::{
+        imports::checkpoint::CheckpointCall,
         module::ReadyModule,
         runtime::{GuestConfig, GuestRuntime, GuestTerm, RunEvents, RunningGuest},
     },
@@ -61,7 +64,7 @@ pub struct Supervised<S> {
 /// Dropping it ends the guest where it stands and leaves the Lease to run out.
 pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
     let replica = Replica::new(task.election.clone(), task.policy.clone(), fastrand::u64(..));
-    let (events, guest_events) = RunEvents::channel();
+    let (events, guest_events, checkpoint_calls) = RunEvents::channel();
     let watch = task.store.watch();
     let store = Arc::new(task.store);
     let supervisor = Supervisor {
@@ -73,6 +76,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         lease: task.lease,
         config: task.guest,
         events,
+        calls: Calls::default(),
         module: None,
         guest: None,
         last_digest: None,
@@ -81,7 +85,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         request_error: None,
         holder: task.holder,
     };
-    supervisor.run(watch, guest_events, task.modules, task.ended, task.shutdown).await;
+    supervisor.run(watch, guest_events, checkpoint_calls, task.modules, task.ended, task.shutdown).await;
 }
 
 /// A store's answer.
@@ -96,6 +100,7 @@ struct Supervisor<S> {
     lease: String,
     config: GuestConfig,
     events: RunEvents,
+    calls: Calls,
     module: Option<Arc<ReadyModule>>,
     guest: Option<Guest>,
     last_digest: Option<Digest>,
@@ -121,6 +126,7 @@ impl<S: LeaseStore> Supervisor<S> {
         mut self,
         mut watch: BoxStream<'static, WatchUpdate>,
         mut guest_events: mpsc::Receiver<(RunId, GuestEvent)>,
+        mut checkpoint_calls: mpsc::Receiver<CheckpointCall>,
         mut modules: watch::Receiver<Arc<ReadyModule>>,
         mut ended: BoxStream<'static, String>,
         mut shutdown: watch::Receiver<bool>,
@@ -160,6 +166,8 @@ impl<S: LeaseStore> Supervisor<S> {
                     self.module = Some(module);
                     Input::Module(digest)
                 }
+                // After all that is none of the guest's doing.
+                Some(call) = checkpoint_calls.recv() => self.calls.called(call),
                 () = timer => Input::Tick,
             };
         }
@@ -194,6 +202,9 @@ impl<S: LeaseStore> Supervisor<S> {
                 Action::Start { run, module, term } => self.start(run, &module, term),
                 Action::AskToStop(run, reason) => self.ask_to_stop(run, reason),
                 Action::End(run, reason) => self.end(run, reason),
+                Action::Answer(id, answer) => {
+                    self.calls.answer(id, answer, self.request_error.as_ref(), &self.report);
+                }
                 Action::Tell(notice) => self.tell(notice),
                 Action::TellRestart(delay) => self.report.restart_delayed(delay),
                 Action::Exit => return ControlFlow::Break(()),

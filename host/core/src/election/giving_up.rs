@@ -13,6 +13,7 @@ impl Election {
         match &mut self.state {
             State::Leading(leading) => {
                 leading.releasing = true;
+                leading.calls.drop_call();
                 self.quiet_until = BootTime::ZERO;
             }
             // A write may yet turn out to have won the Lease; nothing else is worth waiting for.

@@ -7,7 +7,7 @@ use crate::{
 
 use super::{Election, Leading, Request};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Want {
     Read,
     Acquire,
@@ -31,7 +31,10 @@ impl Election {
         let (at, want) = match self.leading() {
             _ if self.must_read => (BootTime::ZERO, Want::Read),
             Some(Leading { releasing: true, .. }) => write(BootTime::ZERO, Want::Release),
-            Some(leading) => write(leading.written_at + self.config.timing.renew_every(), Want::Renew),
+            Some(leading) => {
+                let renewal = leading.written_at + self.config.timing.renew_every();
+                write(leading.calls.due().map_or(renewal, |due| due.min(renewal)), Want::Renew)
+            }
             None if self.withdraw_by.is_some() => match self.holder() == Some(&self.config.identity) {
                 true => write(BootTime::ZERO, Want::Release),
                 false => return None,
@@ -73,7 +76,11 @@ impl Election {
                 transitions: previous.transitions.saturating_add(u32::from(!mine && based_on.is_some())),
                 ..written
             },
-            Want::Renew => LeaseRecord { token: self.leading().map(|leading| leading.term.token), ..written },
+            Want::Renew => LeaseRecord {
+                token: self.leading().map(|leading| leading.term.token),
+                checkpoint: self.to_be_saved().or(previous.checkpoint),
+                ..written
+            },
             Want::Release => LeaseRecord { holder: None, step_down: None, ..written },
         };
         Request::Write { based_on, record }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    checkpoint::{Answer, Call, CallId},
     lease::{LeaseRecord, Observation, Version},
     ports::{StoreFailure, WatchEvent},
     time::BootTime,
@@ -102,6 +103,10 @@ pub enum Input {
     /// will. A guess is no proof: a silent holder, one that cannot be reached, or whose Pod object is
     /// gone, may still run.
     HolderEnded(String),
+    /// A guest asks for something about its checkpoint. The term is the one its run may act in, if any.
+    Called(CallId, Option<Term>, Call),
+    /// The run of the last call has ended or is to: nothing more is done for it.
+    CallDropped,
 }
 
 /// What to do.
@@ -116,6 +121,8 @@ pub enum Action {
     },
     /// Tell people.
     Tell(Notice),
+    /// Tell the guest that waits for it.
+    Answer(CallId, Answer),
     /// [`StayOut::Forever`] is done: the Lease is not held, unless by a write that the store never
     /// answered for. Nothing more is asked, and no answer is waited for.
     Withdrawn,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    election::{Action, Election, ElectionConfig, Input, Leadership, Notice, Reply, Request, RequestId, StayOut},
+    checkpoint::{Answer, Call, CallId, Checkpoint, SavedState},
+    election::{Action, Election, ElectionConfig, Input, Leadership, Notice, Reply, Request, RequestId, StayOut, Term},
     lease::{LeaseRecord, Observation, Version},
     ports::{StoreFailure, WatchEvent},
     time::{BootTime, Now, WallTime},
@@ -30,6 +31,9 @@ pub(super) struct Bench {
     pub(super) given_up: Option<RequestId>,
     /// Since it was last asked for.
     told: Vec<Notice>,
+    /// Since they were last asked for.
+    answers: Vec<(CallId, Answer)>,
+    calls: u64,
     pub(super) withdrawn: bool,
 }
 
@@ -52,6 +56,25 @@ pub(super) fn record(holder: Option<&str>, renewal: i64) -> LeaseRecord {
         task: Some(TASK.into()),
         token: None,
         step_down: None,
+        checkpoint: None,
+    }
+}
+
+fn state_of(text: &str) -> SavedState {
+    SavedState::new(text.as_bytes()).expect("it is short")
+}
+
+pub(super) fn saved(text: &str) -> Checkpoint {
+    Checkpoint::Saved(state_of(text))
+}
+
+/// `seen`, with this as its checkpoint.
+pub(super) fn keeping(checkpoint: Checkpoint, seen: Observation) -> Observation {
+    match seen {
+        Observation::Present { version, record } => {
+            present(version.0, LeaseRecord { checkpoint: Some(checkpoint), ..record })
+        }
+        Observation::Missing { .. } => panic!("a checkpoint stands on a lease"),
     }
 }
 
@@ -108,6 +131,8 @@ impl Bench {
             under_way: None,
             given_up: None,
             told: Vec::new(),
+            answers: Vec::new(),
+            calls: 0,
             withdrawn: false,
         }
     }
@@ -212,6 +237,40 @@ impl Bench {
         self
     }
 
+    /// The guest of the term with this token asks for something at `ms`.
+    pub(super) fn call(&mut self, ms: u64, token: u64, call: Call) -> CallId {
+        self.run_until(ms);
+        self.calls += 1;
+        let id = CallId(self.calls);
+        self.step(ms, Input::Called(id, Some(Term { token }), call));
+        id
+    }
+
+    /// The guest of the term with token 10 saves at `ms`.
+    pub(super) fn save(&mut self, ms: u64, state: &str) -> CallId {
+        self.call(ms, 10, Call::Save(state_of(state)))
+    }
+
+    pub(super) fn load(&mut self, ms: u64) -> CallId {
+        self.call(ms, 10, Call::Load)
+    }
+
+    pub(super) fn drop_call(&mut self, ms: u64) -> &mut Self {
+        self.run_until(ms);
+        self.step(ms, Input::CallDropped);
+        self
+    }
+
+    /// What guests were told since this was last asked.
+    pub(super) fn answers(&mut self) -> Vec<(CallId, Answer)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// What the write under way says of the checkpoint.
+    pub(super) fn writes_checkpoint(&self) -> Option<&Checkpoint> {
+        self.writes().expect("a write is under way").1.checkpoint.as_ref()
+    }
+
     pub(super) fn step(&mut self, ms: u64, input: Input) {
         assert!(ms >= self.now_ms, "the script goes back in time");
         self.now_ms = ms;
@@ -229,6 +288,7 @@ impl Bench {
                     }
                     self.told.push(notice);
                 }
+                Action::Answer(id, answer) => self.answers.push((id, answer)),
                 Action::Withdrawn => {
                     assert!(!self.withdrawn, "withdrawn twice");
                     self.withdrawn = true;

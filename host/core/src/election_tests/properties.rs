@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::bench::{ME, boot, config, record};
 use crate::{
-    election::{Action, Election, Input, Leadership, Notice, Reply, Request, RequestId, StayOut},
+    checkpoint::{self, Call, CallId, Checkpoint, SavedState},
+    election::{Action, Election, Input, Leadership, Notice, Reply, Request, RequestId, StayOut, Term},
     lease::{LeaseRecord, Observation, Version},
     ports::{StoreFailure, WatchEvent},
     time::{BootTime, Now, WallTime},
@@ -31,6 +32,10 @@ enum Op {
     /// Somebody else writes.
     Edit(Edit),
     StepDown(StayOut),
+    Load,
+    Save,
+    /// The guest that has called is gone.
+    CallDropped,
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +44,7 @@ enum Edit {
     Annotate,
     /// A person asks this one to step down, or nobody any more.
     Ask(Option<&'static str>),
+    Checkpoint,
     Delete,
 }
 
@@ -49,6 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(holder, duration_s)| Edit::Hold(holder, duration_s)),
         Just(Edit::Annotate),
         prop::sample::select(vec![Some(ME), Some(ME), Some("other"), None]).prop_map(Edit::Ask),
+        Just(Edit::Checkpoint),
         Just(Edit::Delete),
     ];
     prop_oneof![
@@ -61,6 +68,9 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0usize..4).prop_map(Op::Watch),
         1 => Just(Op::WatchBreaks),
         2 => edit.prop_map(Op::Edit),
+        2 => Just(Op::Load),
+        3 => Just(Op::Save),
+        1 => Just(Op::CallDropped),
         1 => prop_oneof![
             4 => (0u64..40).prop_map(|s| Op::StepDown(StayOut::For(Duration::from_secs(s)))),
             1 => Just(Op::StepDown(StayOut::Forever)),
@@ -80,6 +90,8 @@ struct World {
     history: Vec<Observation>,
     /// The request under way, when it was sent, and what the store answered if it has arrived.
     under_way: Option<(RequestId, Request, BootTime, Answer)>,
+    /// That one was given up: its answer tells nothing any more.
+    given_up: Option<RequestId>,
     /// What was told last, and the newest version told.
     told: Observation,
     told_newest: Option<Version>,
@@ -88,6 +100,11 @@ struct World {
     last_token: u64,
     /// Somebody has asked for a step-down in that term.
     asked: bool,
+    calls: u64,
+    /// The call that waits for its answer, and what is to be saved, if it is a save.
+    waiting: Option<(CallId, Option<Checkpoint>)>,
+    /// What a guest of this term has loaded, or has been told that it is saved, and nobody has edited since.
+    relied_on: Option<Option<Checkpoint>>,
     withdrawing: bool,
     withdrawn: bool,
 }
@@ -103,11 +120,15 @@ impl World {
             version: 0,
             history: vec![missing.clone()],
             under_way: None,
+            given_up: None,
             told: missing,
             told_newest: None,
             written_at: None,
             last_token: 0,
             asked: false,
+            calls: 0,
+            waiting: None,
+            relied_on: None,
             withdrawing: false,
             withdrawn: false,
         }
@@ -143,6 +164,9 @@ impl World {
             Op::Answer => {
                 if let Some((id, request, sent_at, Some(result))) = self.under_way.clone() {
                     self.under_way = None;
+                    if self.given_up == Some(id) {
+                        return self.step(Input::Answered(id, result));
+                    }
                     self.answer(id, &request, sent_at, result);
                 }
             }
@@ -165,6 +189,7 @@ impl World {
                 let renewal = i64::try_from(self.version).expect("small");
                 let duration = duration_s.map(Duration::from_secs);
                 self.put(Some(LeaseRecord { duration, ..record(holder, renewal) }));
+                self.relied_on = None;
             }
             Op::Edit(Edit::Annotate) => {
                 let record = self.current().record().cloned();
@@ -177,9 +202,26 @@ impl World {
                     self.put(Some(LeaseRecord { step_down: whom.map(str::to_owned), ..record }));
                 }
             }
+            Op::Edit(Edit::Checkpoint) => {
+                if let Some(record) = self.current().record().cloned() {
+                    let checkpoint = Some(Checkpoint::Unreadable(self.version.to_string().into()));
+                    self.put(Some(LeaseRecord { checkpoint, ..record }));
+                    self.relied_on = None;
+                }
+            }
+            Op::Load => self.call(Call::Load),
+            Op::Save => {
+                let state = SavedState::new(self.calls.to_string().into_bytes()).expect("it is short");
+                self.call(Call::Save(state));
+            }
+            Op::CallDropped => {
+                self.waiting = None;
+                self.step(Input::CallDropped);
+            }
             Op::Edit(Edit::Delete) => {
                 if self.current().record().is_some() {
                     self.put(None);
+                    self.relied_on = None;
                 }
             }
             Op::StepDown(stay_out) => {
@@ -187,6 +229,50 @@ impl World {
                 self.step(Input::StepDown(stay_out));
             }
         }
+    }
+
+    /// As a guest of this term's, if there is a term.
+    fn call(&mut self, call: Call) {
+        self.calls += 1;
+        let id = CallId(self.calls);
+        let leads = matches!(self.election.leadership(boot(self.now_ms)), Leadership::Leading { .. });
+        let saves = match &call {
+            Call::Load => None,
+            Call::Save(state) => Some(Checkpoint::Saved(state.clone())),
+        };
+        if saves.is_some() {
+            self.relied_on = None;
+        }
+        self.waiting = Some((id, saves));
+        let term = leads.then_some(Term { token: self.last_token });
+        self.step(Input::Called(id, term, call));
+    }
+
+    fn check_answer(&mut self, id: CallId, answer: &checkpoint::Answer) {
+        let (waiting, saves) = self.waiting.take().expect("somebody waits");
+        assert_eq!(id, waiting);
+        let leads = matches!(self.election.leadership(boot(self.now_ms)), Leadership::Leading { .. });
+        let stands = self.current().record().and_then(|record| record.checkpoint.clone());
+        match answer {
+            checkpoint::Answer::Saved => {
+                let written = |seen: &Observation| seen.record().is_some_and(|record| record.checkpoint == saves);
+                assert!(self.history.iter().any(written), "{saves:?} is not written");
+                if stands == saves {
+                    self.relied_on = Some(stands);
+                }
+            }
+            // Somebody's edit may not be known yet; and out of a term, nobody can rely on anything.
+            checkpoint::Answer::Loaded(loaded) if leads && stands == *loaded => self.relied_on = Some(stands),
+            checkpoint::Answer::Loaded(_) | checkpoint::Answer::NotSaved(_) => {}
+        }
+    }
+
+    /// What a write makes of the checkpoint.
+    fn check_checkpoint_in(&self, record: &LeaseRecord, leads: bool) {
+        let before = self.told.record().and_then(|record| record.checkpoint.clone());
+        let saves = self.waiting.as_ref().and_then(|(_, saves)| saves.clone());
+        let may_save = leads && record.holder.is_some() && saves.is_some() && record.checkpoint == saves;
+        assert!(record.checkpoint == before || may_save, "{:?} in place of {before:?}", record.checkpoint);
     }
 
     fn arrive(&mut self) {
@@ -205,6 +291,11 @@ impl World {
                 _ => Err(StoreFailure::Conflict),
             },
         };
+        if let (Ok(Reply::Written(_)), Request::Write { record, .. }, Some(relied_on)) =
+            (&result, &request, &self.relied_on)
+        {
+            assert_eq!(record.checkpoint, *relied_on, "nobody has saved or edited since");
+        }
         self.under_way = Some((id, request, sent_at, Some(result)));
     }
 
@@ -249,6 +340,9 @@ impl World {
                         };
                         // Who wants to be gone for good has dropped a read whose answer this world still told.
                         let dropped = self.withdrawing && record.holder.is_none() && *based_on < last_told;
+                        if *based_on == last_told {
+                            self.check_checkpoint_in(record, leads);
+                        }
                         assert!(*based_on == last_told || dropped, "{based_on:?}, not {last_told:?} as last known");
                     }
                     if let Some((_, request, earlier, _)) = &self.under_way {
@@ -263,12 +357,18 @@ impl World {
                     assert!(term.token > self.last_token, "{} after {}", term.token, self.last_token);
                     self.last_token = term.token;
                     self.asked = false;
+                    // With its term, a guest's call is gone.
+                    self.waiting = None;
                 }
                 Action::Tell(Notice::StepDownRequested(term)) => {
                     assert!(!self.asked && term.token == self.last_token, "told once a term");
                     self.asked = true;
                 }
+                Action::Tell(Notice::RequestFailed(_, StoreFailure::Unavailable)) => {
+                    self.given_up = self.under_way.as_ref().map(|(id, ..)| *id);
+                }
                 Action::Tell(_) => {}
+                Action::Answer(id, answer) => self.check_answer(id, &answer),
                 Action::Withdrawn => {
                     assert!(!self.withdrawn, "withdrawn twice");
                     self.withdrawn = true;

@@ -1,6 +1,7 @@
 //! What a guest can call, one file an interface. Each is reached only through the gate: the call
 //! hook asks it before the host function begins and before the guest gets its answer.
 
+pub mod checkpoint;
 pub mod http;
 mod leadership;
 pub mod output;
@@ -15,7 +16,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "leader-task",
-        imports: { default: trappable },
+        imports: { "leasehold:task/checkpoint": async | trappable, default: trappable },
         exports: { default: async },
         with: {
             "wasi:cli": wasmtime_wasi::p2::bindings::cli,
@@ -43,6 +44,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     http::error_code::link(&mut linker)?;
     bindings::leasehold::task::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    bindings::leasehold::task::checkpoint::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     bindings::leasehold::task::leadership::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     Ok(linker)
 }
