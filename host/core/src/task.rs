@@ -6,6 +6,8 @@
 //! - **4** A guest is asked to stop before it is ended, except where the term is over.
 //! - At most one guest exists at any time: the next starts only after the last one's
 //!   [`GuestEvent::Ended`].
+//! - A guest that has to report progress and falls silent is stopped, which is a failure like a trap; after
+//!   several in a row the Lease is another's. So failover follows the health of the task, not only of the process.
 //!
 //! That a guest does not outlive its term does not depend on this machine: the guest's own gate
 //! knows `valid_until` (invariant 2).
@@ -42,17 +44,25 @@ struct Running {
     term: Term,
     module: Digest,
     started: BootTime,
+    /// When it last reported progress; its start, until it does.
+    reported: BootTime,
 }
 
 #[derive(Clone, Debug)]
 struct Stopping {
-    run: RunId,
-    term: Term,
+    guest: Running,
     reason: StopReason,
     /// When the grace time is over.
     end_at: BootTime,
     /// [`Command::End`] was given.
     ended: bool,
+}
+
+impl Running {
+    /// By when it has to report progress, if it has to.
+    fn report_due(&self, config: &TaskConfig) -> Option<BootTime> {
+        config.progress_deadline.map(|deadline| self.reported + deadline)
+    }
 }
 
 impl Stopping {
@@ -109,6 +119,7 @@ impl Task {
     /// When [`Task::step`] has to be called next if nothing else happens; after the last step.
     pub fn next_deadline(&self) -> Option<BootTime> {
         match &self.state {
+            State::Running(running) => running.report_due(&self.config),
             State::Stopping(Stopping { end_at, ended: false, .. }) => Some(*end_at),
             State::Waiting { until } => Some(*until),
             _ => None,
@@ -118,7 +129,7 @@ impl Task {
     /// The run whose guest exists.
     pub fn run(&self) -> Option<RunId> {
         match &self.state {
-            State::Running(Running { run, .. }) | State::Stopping(Stopping { run, .. }) => Some(*run),
+            State::Running(running) | State::Stopping(Stopping { guest: running, .. }) => Some(running.run),
             _ => None,
         }
     }
@@ -130,11 +141,17 @@ impl Task {
             }
             (GuestEvent::SteppedDown, State::Stopping(stopping)) => stopping.step_down(),
             (GuestEvent::SteppedDown, _) => {}
+            (GuestEvent::Reported(at), State::Running(running)) => running.reported = running.reported.max(at),
+            (GuestEvent::Reported(_), _) => {}
             (GuestEvent::Ended(_), State::Stopping(stopping)) => {
                 let reason = stopping.reason;
+                let replaced = self.module.as_ref() != Some(&stopping.guest.module);
                 self.state = State::Idle;
-                if reason == StopReason::SteppedDown {
-                    commands.push(Command::StepDown(StayOut::For(self.config.stay_out)));
+                match reason {
+                    StopReason::SteppedDown => commands.push(Command::StepDown(StayOut::For(self.config.stay_out))),
+                    // However long it had run before: what ends for want of progress was not healthy.
+                    StopReason::Unresponsive if !replaced && !self.shutting_down => self.on_failure(now, commands),
+                    _ => {}
                 }
             }
             (GuestEvent::Ended(outcome), State::Running(running)) => {
@@ -155,26 +172,28 @@ impl Task {
         if now.since(running.started) >= self.config.healthy_after || *outcome == Outcome::Returned {
             self.failures = 0;
         }
-        let step_down = Command::StepDown(StayOut::For(self.config.stay_out));
         match (outcome, self.config.on_return) {
             (Outcome::Returned, OnReturn::Hold) => self.state = State::Done(running.term),
             (Outcome::Returned, OnReturn::Release) => {
                 self.state = State::Idle;
-                commands.push(step_down);
+                commands.push(Command::StepDown(StayOut::For(self.config.stay_out)));
             }
             (Outcome::Returned, OnReturn::Restart) => self.wait(now, self.config.restart_delay, commands),
-            (_, _) => {
-                self.failures += 1;
-                if self.failures >= self.config.failures_max {
-                    self.failures = 0;
-                    self.state = State::Idle;
-                    commands.push(step_down);
-                } else {
-                    let doublings = (self.failures - 1).min(16);
-                    let delay = self.config.restart_delay.saturating_mul(1 << doublings);
-                    self.wait(now, delay.min(self.config.restart_delay_max), commands);
-                }
-            }
+            (_, _) => self.on_failure(now, commands),
+        }
+    }
+
+    /// Another run after a delay that grows, or another replica's turn.
+    fn on_failure(&mut self, now: BootTime, commands: &mut Vec<Command>) {
+        self.failures += 1;
+        if self.failures >= self.config.failures_max {
+            self.failures = 0;
+            self.state = State::Idle;
+            commands.push(Command::StepDown(StayOut::For(self.config.stay_out)));
+        } else {
+            let doublings = (self.failures - 1).min(16);
+            let delay = self.config.restart_delay.saturating_mul(1 << doublings);
+            self.wait(now, delay.min(self.config.restart_delay_max), commands);
         }
     }
 
@@ -184,10 +203,10 @@ impl Task {
     }
 
     fn ask_to_stop(&mut self, now: BootTime, reason: StopReason, commands: &mut Vec<Command>) {
-        if let State::Running(Running { run, term, .. }) = self.state {
-            commands.push(Command::AskToStop(run, reason));
+        if let State::Running(guest) = &self.state {
+            commands.push(Command::AskToStop(guest.run, reason));
             let end_at = now + self.config.stop_grace;
-            self.state = State::Stopping(Stopping { run, term, reason, end_at, ended: false });
+            self.state = State::Stopping(Stopping { guest: guest.clone(), reason, end_at, ended: false });
         }
     }
 
@@ -204,16 +223,18 @@ impl Task {
         }
         match &mut self.state {
             State::Running(running) if term != Some(running.term) => {
-                let Running { run, term, .. } = *running;
-                let reason = StopReason::LeadershipLost;
-                commands.push(Command::End(run, reason));
-                self.state = State::Stopping(Stopping { run, term, reason, end_at: now, ended: true });
+                let (guest, reason) = (running.clone(), StopReason::LeadershipLost);
+                commands.push(Command::End(guest.run, reason));
+                self.state = State::Stopping(Stopping { guest, reason, end_at: now, ended: true });
             }
             State::Running(_) if self.shutting_down => self.ask_to_stop(now, StopReason::Shutdown, commands),
             State::Running(_) if asked_to_step_down => self.ask_to_stop(now, StopReason::SteppedDown, commands),
             State::Running(_) if !certain => self.ask_to_stop(now, StopReason::LeadershipLost, commands),
             State::Running(running) if self.module.as_ref() != Some(&running.module) => {
                 self.ask_to_stop(now, StopReason::ModuleReplaced, commands);
+            }
+            State::Running(running) if running.report_due(&self.config).is_some_and(|due| now >= due) => {
+                self.ask_to_stop(now, StopReason::Unresponsive, commands);
             }
             // It is on its way out already: what was asked for becomes of the Lease all the same.
             State::Stopping(stopping) if asked_to_step_down => stopping.step_down(),
@@ -234,17 +255,18 @@ impl Task {
                     self.runs += 1;
                     let run = RunId(self.runs);
                     commands.push(Command::Start { run, module: module.clone(), term });
-                    self.state = State::Running(Running { run, term, module: module.clone(), started: now });
+                    let (module, started, reported) = (module.clone(), now, now);
+                    self.state = State::Running(Running { run, term, module, started, reported });
                 }
             }
         }
         // After the above, so that no grace at all is one step as well.
         if let State::Stopping(stopping) = &mut self.state
             && !stopping.ended
-            && (now >= stopping.end_at || term != Some(stopping.term))
+            && (now >= stopping.end_at || term != Some(stopping.guest.term))
         {
             stopping.ended = true;
-            commands.push(Command::End(stopping.run, stopping.reason));
+            commands.push(Command::End(stopping.guest.run, stopping.reason));
         }
     }
 }

@@ -9,5 +9,6 @@ use std::io::{self, Write};
 pub fn wit() -> io::Result<()> {
     let world = include_str!("../../../wit/world.wit");
     let leadership = include_str!("../../../wit/leadership.wit");
-    write!(io::stdout(), "{world}\n{leadership}")
+    let progress = include_str!("../../../wit/progress.wit");
+    write!(io::stdout(), "{world}\n{leadership}\n{progress}")
 }

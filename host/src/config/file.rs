@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Config, ConfigError, Environment, Name, OnReturnArg, Reference, StoreChoice, TaskSpec, parse_digest, parse_size,
+    Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice, TaskSpec,
+    parse_digest, parse_size,
 };
 use crate::{
     guest::{cpu::CpuShare, runtime::GuestConfig},
@@ -68,6 +69,7 @@ struct Limits {
     output: Option<Size>,
     cpu: Option<Parsed<CpuShare>>,
     stop_grace: Option<Parsed<humantime::Duration>>,
+    progress_deadline: Option<Parsed<ProgressDeadline>>,
 }
 
 /// Anything that is parsed from text, with the parser's own words for a mistake.
@@ -178,6 +180,7 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
         timing,
         policy: TaskConfig {
             stop_grace: or(limits.stop_grace, policy.stop_grace),
+            progress_deadline: limits.progress_deadline.map(|deadline| deadline.0.0),
             on_return: on_return.into(),
             ..policy
         },
@@ -210,7 +213,8 @@ mod tests {
              tasks:\n\
              - name: nightly\n  module: nightly.wasm\n  \
              lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s}\n  \
-             args: [--all]\n  env: {REGION: eu}\n  limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s}\n  onReturn: release\n",
+             args: [--all]\n  env: {REGION: eu}\n  \
+             limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s, progressDeadline: 30s}\n  onReturn: release\n",
             LogFormat::Text,
             &Environment::default(),
         )
@@ -223,6 +227,7 @@ mod tests {
         assert_eq!(task.guest.output, ByteSize::mib(1));
         assert_eq!(task.guest.cpu, "500m".parse().ok());
         assert_eq!(task.policy.stop_grace, Duration::from_secs(1));
+        assert_eq!(task.policy.progress_deadline, Some(Duration::from_secs(30)));
     }
 
     #[test]
@@ -230,6 +235,7 @@ mod tests {
         let text = "tasks: [{name: a, module: a.wasm}]";
         let config = parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect("it is right");
         assert_eq!(config.tasks[0].lease.as_str(), "a");
+        assert_eq!(config.tasks[0].policy.progress_deadline, None);
     }
 
     #[test]
@@ -275,6 +281,8 @@ mod tests {
         assert!(refused("tasks: [{name: a, module: a.wasm, digest: abc}]").contains("sha256:"));
         assert!(refused("tasks: [{name: a, module: a.wasm, onReturn: maybe}]").contains("hold"));
         assert!(refused("leaseStore: etcd\ntasks: []").contains("file:FOLDER"));
+        let hasty = refused("tasks: [{name: a, module: a.wasm, limits: {progressDeadline: 1ms}}]");
+        assert!(hasty.contains("line 1") && hasty.contains("at least 100ms"), "{hasty}");
         assert!(refused("tasks: []").contains("at least one"));
     }
 }

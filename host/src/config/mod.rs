@@ -15,7 +15,7 @@ use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
 
 pub use file::parse as parse_file;
 pub use reference::Reference;
-pub use values::{EnvVar, Name, OnReturnArg, parse_digest, parse_size};
+pub use values::{EnvVar, Name, OnReturnArg, ProgressDeadline, parse_digest, parse_size};
 
 /// A host's configuration.
 #[derive(Clone, Debug)]
@@ -150,6 +150,7 @@ impl Config {
             env,
             memory,
             stop_grace,
+            progress_deadline,
             on_return,
             admin,
             log_format,
@@ -177,7 +178,12 @@ impl Config {
             namespace,
             adopt,
             timing,
-            policy: TaskConfig { stop_grace: stop_grace.into(), on_return: on_return.into(), ..TaskConfig::default() },
+            policy: TaskConfig {
+                stop_grace: stop_grace.into(),
+                progress_deadline: progress_deadline.map(|deadline| deadline.0),
+                on_return: on_return.into(),
+                ..TaskConfig::default()
+            },
             guest: GuestConfig {
                 args: guest_args,
                 env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),

@@ -1,6 +1,6 @@
 //! Single values, each checked where it is parsed.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
@@ -90,6 +90,29 @@ impl From<OnReturnArg> for OnReturn {
     }
 }
 
+/// How long a component may go without reporting progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgressDeadline(pub Duration);
+
+impl ProgressDeadline {
+    const MIN: Duration = Duration::from_millis(100);
+}
+
+impl FromStr for ProgressDeadline {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let deadline = text.parse::<humantime::Duration>().map_err(|error| error.to_string())?;
+        if *deadline < Self::MIN {
+            return Err(format!(
+                "a component could not report progress that often: give at least {:?}, or leave it out for no deadline",
+                Self::MIN
+            ));
+        }
+        Ok(Self(*deadline))
+    }
+}
+
 /// A number of bytes.
 ///
 /// # Errors
@@ -121,6 +144,15 @@ mod tests {
         }
         for bad in ["", "A", "-a", "a-", "a..b", "../a", "a/b", "a_b", &"a".repeat(254)] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_progress_deadline_is_no_shorter_than_anybody_can_keep() {
+        assert_eq!("30s".parse(), Ok(ProgressDeadline(Duration::from_secs(30))));
+        for (bad, says) in [("0s", "at least 100ms"), ("99ms", "at least 100ms"), ("soon", "number"), ("30", "unit")] {
+            let refused = bad.parse::<ProgressDeadline>().expect_err(bad);
+            assert!(refused.contains(says), "{bad}: {refused}");
         }
     }
 

@@ -15,7 +15,7 @@ use leasehold_core::{
     time::BootTime,
 };
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline, component::Linker};
 use wasmtime_wasi::{I32Exit, ResourceTable, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
@@ -28,6 +28,7 @@ use super::{
         self, Term,
         http::NoHttp,
         output::{Printer, Stream},
+        progress::{Reported, Reports},
     },
     limits::{HANDLES_MAX, Limiter},
     module::ReadyModule,
@@ -175,6 +176,7 @@ impl GuestRuntime {
         let cpu = CpuMeter::new(config.cpu, config.counts.cpu.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
+        let (reports, reported) = Reports::channel();
         let store = self.store(State {
             run,
             wasi: wasi(config, &module, subject, &term),
@@ -182,13 +184,14 @@ impl GuestRuntime {
             gate: gate.clone(),
             events: events.clone(),
             stepped_down: false,
+            reports,
             limiter: Limiter::new(config.memory),
             cpu: cpu.clone(),
             table,
             http: WasiHttpCtx::new(),
             http_hooks: NoHttp { subject: subject.clone() },
         });
-        let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone() };
+        let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone(), reported };
         self.workers.spawn(async move {
             // The call owns the store: when `guard` returns, both are dropped.
             let guarded = AssertUnwindSafe(gate.guard(cpu.metered(call(store, &module))));
@@ -275,9 +278,15 @@ fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(Strin
 pub struct RunningGuest {
     gate: Arc<Gate>,
     engine: Engine,
+    reported: watch::Receiver<Option<Reported>>,
 }
 
 impl RunningGuest {
+    /// What it reported last, and whether that is news.
+    pub fn reported(&mut self) -> &mut watch::Receiver<Option<Reported>> {
+        &mut self.reported
+    }
+
     /// Whether it may run, and until when.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate

@@ -6,7 +6,13 @@ use leasehold_core::task::RunId;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::{cpu::CpuMeter, gate::Gate, imports::http::NoHttp, limits::Limiter, runtime::RunEvents};
+use super::{
+    cpu::CpuMeter,
+    gate::Gate,
+    imports::{http::NoHttp, progress::Reports},
+    limits::Limiter,
+    runtime::RunEvents,
+};
 use crate::guest::imports::Term;
 
 pub(super) struct State {
@@ -15,6 +21,7 @@ pub(super) struct State {
     pub(super) gate: Arc<Gate>,
     pub(super) events: RunEvents,
     pub(super) stepped_down: bool,
+    pub(super) reports: Reports,
     pub(super) limiter: Limiter,
     pub(super) cpu: CpuMeter,
     pub(super) table: ResourceTable,

@@ -183,6 +183,13 @@ impl Report {
             self.happened(HappeningKind::ModuleSwapped, note);
         }
         say!(info, self.subject, "guest-started", { token = term.token, digest = &**digest }; "the component starts");
+        self.metrics.progress(Duration::ZERO);
+    }
+
+    /// A run has reported progress, this long ago.
+    pub fn guest_progress(&self, term: Term, ago: Duration, message: &str) {
+        say!(info, self.subject, "guest-progress", { token = term.token }; "{message}");
+        self.metrics.progress(ago);
     }
 
     /// A run is asked to end.

@@ -6,9 +6,15 @@
 
 pub mod modules;
 
-use std::{future::pending, ops::ControlFlow, sync::Arc, time::Instant};
+use std::{
+    future::pending,
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use leasehold_core::time::Now;
 use leasehold_core::{
     election::{ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
@@ -20,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     clock,
     guest::{
+        imports::progress::Reported,
         module::ReadyModule,
         runtime::{GuestConfig, GuestRuntime, GuestTerm, RunEvents, RunningGuest},
     },
@@ -62,6 +69,7 @@ pub struct Supervised<S> {
 pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
     let replica = Replica::new(task.election.clone(), task.policy.clone(), fastrand::u64(..));
     let (events, guest_events) = RunEvents::channel();
+    let tell_every = tell_every(task.policy.progress_deadline);
     let watch = task.store.watch();
     let store = Arc::new(task.store);
     let supervisor = Supervisor {
@@ -74,6 +82,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         config: task.guest,
         events,
         module: None,
+        tell_every,
         guest: None,
         last_digest: None,
         last_end: None,
@@ -97,6 +106,7 @@ struct Supervisor<S> {
     config: GuestConfig,
     events: RunEvents,
     module: Option<Arc<ReadyModule>>,
+    tell_every: Duration,
     guest: Option<Guest>,
     last_digest: Option<Digest>,
     /// How the last run of this term ended.
@@ -114,6 +124,18 @@ struct Guest {
     running: RunningGuest,
     /// When it was first asked, or made, to end.
     stopping_since: Option<Instant>,
+    /// A report of progress that people have not been told of.
+    untold: Option<Reported>,
+    /// When they may be.
+    tell_at: Instant,
+}
+
+/// A guest may report as often as it likes; the log and the metrics tell of it so often. The core hears of the
+/// newest report whenever it decides anything, so that none is missed by that.
+fn tell_every(progress_deadline: Option<Duration>) -> Duration {
+    const MIN: Duration = Duration::from_secs(1);
+    const MAX: Duration = Duration::from_secs(10);
+    progress_deadline.map_or(MAX, |deadline| (deadline / 8).clamp(MIN, MAX))
 }
 
 impl<S: LeaseStore> Supervisor<S> {
@@ -129,7 +151,14 @@ impl<S: LeaseStore> Supervisor<S> {
         modules.mark_changed();
         let mut next = Input::Tick;
         loop {
-            if self.step(next).is_break() {
+            let now = clock::now();
+            // After the clock: a report that is not there by now was not made by `now`.
+            if let Some(report) = self.newest_report(now)
+                && self.step(now, report).is_break()
+            {
+                return;
+            }
+            if self.step(now, next).is_break() {
                 return;
             }
             let deadline = self.replica.next_deadline(clock::boot());
@@ -143,6 +172,13 @@ impl<S: LeaseStore> Supervisor<S> {
                 match &mut self.request {
                     Some(request) => request.await,
                     None => pending().await,
+                }
+            };
+            let reported = async {
+                let Some(guest) = &mut self.guest else { return pending().await };
+                tokio::time::sleep_until(guest.tell_at.into()).await;
+                if guest.untold.is_none() && guest.running.reported().changed().await.is_err() {
+                    pending::<()>().await; // It is gone, and says so by another way.
                 }
             };
             next = tokio::select! {
@@ -160,14 +196,14 @@ impl<S: LeaseStore> Supervisor<S> {
                     self.module = Some(module);
                     Input::Module(digest)
                 }
+                () = reported => Input::Tick,
                 () = timer => Input::Tick,
             };
         }
     }
 
     /// One step of the core, and what it says to do.
-    fn step(&mut self, input: Input) -> ControlFlow<()> {
-        let now = clock::now();
+    fn step(&mut self, now: Now, input: Input) -> ControlFlow<()> {
         let actions = self.replica.step(now, input);
         // First the bound: whatever follows, a guest of a lost term is ended, one of a renewed term goes on.
         let leadership = self.replica.leadership(now.boot);
@@ -250,7 +286,7 @@ impl<S: LeaseStore> Supervisor<S> {
             GuestTerm { namespace: self.namespace.clone(), lease: self.lease.clone(), token: term.token, valid_until };
         let events = self.events.clone();
         let running = self.guests.start(run, module, &self.config, &self.report.subject, guest_term, events);
-        self.guest = Some(Guest { run, term, running, stopping_since: None });
+        self.guest = Some(Guest { run, term, running, stopping_since: None, untold: None, tell_at: Instant::now() });
     }
 
     fn tell_unstarted(&self, run: RunId, why: &str) {
@@ -270,6 +306,25 @@ impl<S: LeaseStore> Supervisor<S> {
             guest.stopping_since.get_or_insert_with(Instant::now);
             guest.running.end(reason);
         }
+    }
+
+    /// What the guest has reported since it was looked at last.
+    fn newest_report(&mut self, now: Now) -> Option<Input> {
+        let guest = self.guest.as_mut()?;
+        let reported = guest.running.reported();
+        let news = reported.has_changed().is_ok_and(|changed| changed);
+        if news {
+            guest.untold = reported.borrow_and_update().clone();
+        }
+        let at = guest.untold.as_ref().map(|reported| reported.at);
+        if guest.tell_at <= Instant::now()
+            && let Some(Reported { at, message }) = guest.untold.take()
+        {
+            guest.tell_at = Instant::now() + self.tell_every;
+            self.report.guest_progress(guest.term, now.boot.since(at), &message);
+        }
+        let run = guest.run;
+        at.filter(|_| news).map(|at| Input::Guest(run, GuestEvent::Reported(at)))
     }
 
     fn guest_event(&mut self, run: RunId, event: GuestEvent) -> Input {

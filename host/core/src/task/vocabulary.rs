@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::election::{StayOut, Term};
+use crate::{
+    election::{StayOut, Term},
+    time::BootTime,
+};
 
 /// Why a guest is to stop: `stop-reason` of the WIT package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub enum StopReason {
     ModuleReplaced,
     /// The guest, or a person, gave the leadership up.
     SteppedDown,
+    /// The guest did not report progress by its deadline.
+    Unresponsive,
 }
 
 impl fmt::Display for StopReason {
@@ -24,6 +29,7 @@ impl fmt::Display for StopReason {
             Self::Shutdown => "shutdown",
             Self::ModuleReplaced => "module-replaced",
             Self::SteppedDown => "stepped-down",
+            Self::Unresponsive => "unresponsive",
         })
     }
 }
@@ -53,7 +59,8 @@ impl Outcome {
             Self::Error(_) => "error",
             Self::Trap(_) => "trap",
             Self::OutOfMemory(_) => "out-of-memory",
-            Self::Ended(_) => "ended",
+            Self::Ended(StopReason::Unresponsive) => "unresponsive",
+            Self::Ended(_) => "stopped",
             Self::NotStarted(_) => "not-started",
         }
     }
@@ -86,6 +93,8 @@ pub enum OnReturn {
 pub struct TaskConfig {
     /// How long a guest that was asked to stop may take.
     pub stop_grace: Duration,
+    /// How long after its start, and after each report, a guest has to report progress again. `None`: it need not.
+    pub progress_deadline: Option<Duration>,
     /// See [`OnReturn`].
     pub on_return: OnReturn,
     /// The delay before the first restart; doubled with each failure in a row.
@@ -94,7 +103,8 @@ pub struct TaskConfig {
     pub restart_delay_max: Duration,
     /// This many failures in a row release the Lease, so that another replica tries.
     pub failures_max: u32,
-    /// A run that lasted this long was no failure at start: the count begins anew.
+    /// A run that lasted this long, and did not end for want of progress, was no failure at start: the count
+    /// begins anew.
     pub healthy_after: Duration,
     /// How long to let others go first after the Lease was released because of the task.
     pub stay_out: Duration,
@@ -104,6 +114,7 @@ impl Default for TaskConfig {
     fn default() -> Self {
         Self {
             stop_grace: Duration::from_secs(5),
+            progress_deadline: None,
             on_return: OnReturn::default(),
             restart_delay: Duration::from_secs(1),
             restart_delay_max: Duration::from_secs(30),
@@ -126,6 +137,9 @@ pub type Digest = Arc<str>;
 pub enum GuestEvent {
     /// It called `step-down`.
     SteppedDown,
+    /// It reported progress, last at this time. Whoever steps the task hands the newest report over first: one
+    /// that was made before the deadline counts, however late it is heard of.
+    Reported(BootTime),
     /// It is gone: its future and its store are dropped, and nothing of it will run again.
     Ended(Outcome),
 }

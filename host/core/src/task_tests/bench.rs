@@ -116,6 +116,18 @@ impl Bench {
         self.step(at_ms, Input::Guest(RunId(run), GuestEvent::Ended(outcome)))
     }
 
+    /// What is commanded at `at_ms`, where a report of `reported_ms` is heard of.
+    pub(super) fn reports(&mut self, at_ms: u64, run: u64, reported_ms: u64) -> Vec<Command> {
+        self.step(at_ms, Input::Guest(RunId(run), GuestEvent::Reported(boot(reported_ms))))
+    }
+
+    /// The same, where nobody has run the control loop since the last step.
+    pub(super) fn late_report(&mut self, at_ms: u64, run: u64, reported_ms: u64) -> Vec<Command> {
+        self.now_ms = at_ms;
+        let report = Input::Guest(RunId(run), GuestEvent::Reported(boot(reported_ms)));
+        self.task.step(boot(at_ms), &self.leadership, report)
+    }
+
     pub(super) fn steps_down(&mut self, at_ms: u64, run: u64) -> Vec<Command> {
         self.step(at_ms, Input::Guest(RunId(run), GuestEvent::SteppedDown))
     }

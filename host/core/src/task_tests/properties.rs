@@ -23,6 +23,8 @@ enum Op {
     Module(u8),
     /// The guest of the newest run but this many does something.
     Guest(u64, GuestEvent),
+    /// The guest reports progress, and is heard now.
+    Report,
     Shutdown,
 }
 
@@ -46,6 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Ask),
         2 => (0u8..3).prop_map(Op::Module),
         8 => (prop_oneof![9 => Just(0u64), 1 => 1u64..3], event).prop_map(|(back, event)| Op::Guest(back, event)),
+        3 => Just(Op::Report),
         1 => Just(Op::Shutdown),
     ]
 }
@@ -59,6 +62,9 @@ struct World {
     /// The run whose guest exists, its term, and whether it was asked to stop, and ended.
     guest: Option<(RunId, u64, bool, bool)>,
     shut_down: bool,
+    progress_deadline_ms: Option<u64>,
+    /// When the guest started, or reported last.
+    reported_ms: u64,
 }
 
 impl World {
@@ -108,6 +114,10 @@ impl World {
                 }
                 Input::Guest(run, event)
             }
+            Op::Report => {
+                self.reported_ms = self.now_ms;
+                Input::Guest(RunId(self.runs), GuestEvent::Reported(boot(self.now_ms)))
+            }
             Op::Shutdown => Input::Shutdown,
         };
         self.step(input);
@@ -124,6 +134,7 @@ impl World {
                     assert!(run.0 > self.runs, "runs are told apart");
                     self.runs = run.0;
                     self.guest = Some((run, term.token, false, false));
+                    self.reported_ms = self.now_ms;
                 }
                 Command::AskToStop(run, _) => {
                     let (guest, _, asked, ended) = self.guest.as_mut().expect("a guest is asked");
@@ -149,6 +160,8 @@ impl World {
             let led = matches!(self.leadership, Leadership::Leading { term, .. } if term.token == token);
             assert!(led || ended, "a guest whose term is over is ended in the same step");
             assert!(asked || ended || self.leadership == leading(token, true), "a term in doubt is asked to stop");
+            let silent = self.progress_deadline_ms.is_some_and(|ms| self.now_ms - self.reported_ms >= ms);
+            assert!(asked || ended || !silent, "a guest that does not report in time is asked to stop");
         } else {
             let ignored = matches!(self.leadership, Leadership::Leading { step_down: true, .. });
             assert!(
@@ -167,11 +180,16 @@ proptest! {
         ops in prop::collection::vec(op(), 1..100),
         stop_grace_s in 0u64..10,
         on_return in prop::sample::select(vec![OnReturn::Hold, OnReturn::Release, OnReturn::Restart]),
+        progress_deadline_ms in prop::option::of(1u64..40_000),
     ) {
-        let config = TaskConfig { stop_grace: Duration::from_secs(stop_grace_s), on_return, ..TaskConfig::default() };
+        let progress_deadline = progress_deadline_ms.map(Duration::from_millis);
+        let stop_grace = Duration::from_secs(stop_grace_s);
+        let config = TaskConfig { stop_grace, progress_deadline, on_return, ..TaskConfig::default() };
         let (task, leadership) = (Task::new(config), standby());
-        let mut world =
-            World { task, leadership, now_ms: 0, terms: 0, runs: 0, guest: None, shut_down: false };
+        let mut world = World {
+            task, leadership, now_ms: 0, terms: 0, runs: 0, guest: None, shut_down: false, progress_deadline_ms,
+            reported_ms: 0,
+        };
         world.apply(Op::Module(0));
         for op in ops {
             world.apply(op);

@@ -46,6 +46,7 @@ fn stop_reason(reason: leasehold_core::task::StopReason) -> StopReason {
         Core::Shutdown => StopReason::Shutdown,
         Core::ModuleReplaced => StopReason::ModuleReplaced,
         Core::SteppedDown => StopReason::SteppedDown,
+        Core::Unresponsive => StopReason::Unresponsive,
     }
 }
 

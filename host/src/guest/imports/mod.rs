@@ -4,6 +4,7 @@
 pub mod http;
 mod leadership;
 pub mod output;
+pub mod progress;
 
 use wasmtime::component::{HasSelf, Linker};
 
@@ -40,5 +41,6 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     bindings::leasehold::task::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     bindings::leasehold::task::leadership::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    bindings::leasehold::task::progress::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     Ok(linker)
 }
