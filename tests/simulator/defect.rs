@@ -56,6 +56,12 @@ pub(crate) enum Defect {
     MissingDurationHasExpired,
     /// The foreign electors judge by the wall clock (kubert, kube-leader-election).
     ForeignExpiryByWallClock,
+    /// Nobody notices that a guest has fallen silent.
+    SilenceUnnoticed,
+    /// The control loop looks at the deadline before it looks whether the guest has reported.
+    ReportsHeardLate,
+    /// Misses of the progress deadline never release the Lease.
+    MissesForgotten,
     /// What receives effects does not look at their tokens.
     ReceiverIgnoresTokens,
     /// One fault never ends: nobody can reach the store any more.

@@ -38,6 +38,12 @@ pub(crate) enum Rule {
     EndsUnasked,
     /// and leaves no guest and no term behind.
     EndsTooEarly,
+    /// A guest that does not report progress is stopped.
+    SilentGuest,
+    /// One that does is not, for that.
+    StoppedThoughReporting,
+    /// Who has missed its progress deadline too often in a row gives the Lease up.
+    SilentLeadsOn,
     /// Somebody leads.
     NobodyLeads,
     /// Who was asked to step down does.
@@ -237,6 +243,11 @@ impl World {
                 self.invariants.violated(Rule::GuestInTerm, || {
                     format!("the guest of {who} runs {past:?} past the end of its term")
                 });
+            }
+            if let Some(silent) = self.silent_too_long(id) {
+                let who = &process.identity;
+                self.invariants
+                    .violated(Rule::SilentGuest, || format!("the guest of {who} runs on, silent for {silent:?}"));
             }
             if let Some((other, token)) = first {
                 if self.invariants.excused(token, guest.token) {

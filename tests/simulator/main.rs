@@ -23,6 +23,7 @@ mod operator;
 mod plan;
 mod planted;
 mod processes;
+mod progress;
 mod script;
 mod shrink;
 mod stepping;

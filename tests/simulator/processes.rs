@@ -42,6 +42,9 @@ impl World {
             alive: true,
             loop_paused: false,
             paused: false,
+            goes_on_since: 0,
+            misses: 0,
+            missed_in: 0,
             inbox: VecDeque::new(),
             frozen: Vec::new(),
             wake: 0,
@@ -85,6 +88,7 @@ impl World {
         if self.processes[process].paused || self.processes[process].loop_paused {
             return; // By something else.
         }
+        self.processes[process].goes_on_since = self.now;
         if self.rng.bool() {
             self.deliver(process, Input::Tick);
         }

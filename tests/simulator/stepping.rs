@@ -3,10 +3,12 @@
 use leasehold_core::{
     election::{LossReason, Notice, Reply},
     replica::{Action, Input},
+    task::StopReason,
 };
 
 use crate::{
     clock::MILLISECOND,
+    defect::Defect,
     invariants::Rule,
     planted,
     tally::Seen,
@@ -15,6 +17,12 @@ use crate::{
 
 impl World {
     pub(crate) fn step(&mut self, process: ProcessId, input: Input) {
+        if self.plan.defect != Some(Defect::ReportsHeardLate) || !matches!(input, Input::Tick) {
+            self.hand_report_over(process);
+        }
+        if matches!(input, Input::Module(_)) {
+            self.forget_misses(process);
+        }
         let now = self.machines[self.processes[process].machine].clock.now(self.now);
         // What comes when it was given up tells nothing: a real host does not even wait for it.
         let target = &mut self.processes[process];
@@ -37,7 +45,7 @@ impl World {
         }
     }
 
-    fn step_replica(&mut self, process: ProcessId, input: Input) {
+    pub(crate) fn step_replica(&mut self, process: ProcessId, input: Input) {
         let target = &mut self.processes[process];
         let clock = &self.machines[target.machine].clock;
         let now = clock.now(self.now);
@@ -88,6 +96,7 @@ impl World {
                 self.send(process, id, request);
             }
             Action::Start { run, module, term } => self.guest_starts(process, run, &module, term.token),
+            Action::AskToStop(run, StopReason::Unresponsive) => self.silent_guest_is_asked(process, run),
             Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
             Action::End(run, reason) => self.guest_is_ended(process, run, reason),
             Action::Tell(notice) => self.tell(process, &notice),

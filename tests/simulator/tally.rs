@@ -19,6 +19,7 @@ seen! {
     TookFromForeign,
     // What the guests did.
     GuestStarted, GuestReturned, GuestFailed, GuestSteppedDown, AskedToStop, EndedHard, GateClosed, Restarted, Swapped,
+    Reported, FellSilent, StoppedSilent, SilentInARow,
     EffectAccepted, EffectRefused,
     // What the store said.
     WriteApplied, Conflict, Missing, Denied, Rejected, AppliedAfterTimeout,

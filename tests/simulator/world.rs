@@ -55,6 +55,7 @@ pub(crate) enum Event {
     /// The guest does what it was going to do by itself.
     GuestEnds(ProcessId, RunId, Outcome),
     GuestStepsDown(ProcessId, RunId),
+    GuestReports(ProcessId, RunId),
     /// The guest was ended from outside and is gone now.
     GuestGone(ProcessId, RunId, Outcome),
     /// The gate looks at the clock, if nothing was published since.
@@ -103,6 +104,12 @@ pub(crate) struct Process {
     pub(crate) loop_paused: bool,
     /// Nothing of it runs.
     pub(crate) paused: bool,
+    /// Since when its control loop runs.
+    pub(crate) goes_on_since: TrueTime,
+    /// How many of its guests in a row, in one term, have ended for want of progress.
+    pub(crate) misses: u32,
+    /// That term's token.
+    pub(crate) missed_in: u64,
     pub(crate) inbox: VecDeque<Input>,
     /// What the guest would have done while nothing ran.
     pub(crate) frozen: Vec<Event>,
@@ -133,6 +140,8 @@ pub(crate) struct World {
     pub(crate) store_silent: bool,
     pub(crate) store_down: bool,
     pub(crate) calm: bool,
+    /// The plan's sick machine is well again.
+    pub(crate) cured: bool,
     pub(crate) module: u64,
     pub(crate) machines: Vec<Machine>,
     pub(crate) processes: Vec<Process>,
@@ -197,6 +206,7 @@ impl World {
             store_silent: false,
             store_down: false,
             calm: false,
+            cured: false,
             module: 1,
             machines,
             processes: Vec::new(),
@@ -242,8 +252,18 @@ impl World {
         let nobody = |text: &str| Violation::new(Rule::NobodyLeads, text);
         let calm = self.plan.rough_ms * MILLISECOND + self.lull_lasts() + self.plan.settles_within();
         self.run_until(calm)?;
+        let calm = calm + self.plan.cured_within();
+        self.run_until(calm)?;
         let leader =
             self.running_leader().ok_or_else(|| nobody("nobody leads and runs a guest, though all has been calm"))?;
+        if self.is_sick(leader) {
+            let text = format!(
+                "{} leads on, though none of its guests has reported progress",
+                self.processes[leader].identity
+            );
+            return Err(Violation::new(Rule::SilentLeadsOn, text));
+        }
+        self.cured = true;
         self.operator_asks();
         let handed_over = calm + self.plan.grace() + 5 * SECOND;
         self.run_until(handed_over)?;
@@ -314,6 +334,7 @@ impl World {
             Event::GuestBegins(process, run) => self.guest_begins(process, run),
             Event::GuestEnds(process, run, outcome) => self.guest_ends(process, run, outcome),
             Event::GuestStepsDown(process, run) => self.guest_steps_down(process, run),
+            Event::GuestReports(process, run) => self.guest_reports(process, run),
             Event::GuestGone(process, run, outcome) => self.guest_gone(process, run, outcome),
             Event::GateCloses(process, publication) => self.gate_closes(process, publication),
             Event::GuestActs(process, run) => self.guest_acts(process, run),
