@@ -9,6 +9,7 @@ mod fencing;
 mod folder;
 mod manifests;
 mod one_task;
+mod progress;
 mod step_down;
 
 use std::time::Duration;

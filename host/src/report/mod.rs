@@ -194,20 +194,33 @@ impl Report {
 
     /// A run is asked to end.
     pub fn stop_requested(&self, term: Term, reason: StopReason) {
-        say!(info, self.subject, "stop-requested", { token = term.token, reason = %reason };
-            "the component is asked to stop");
+        if reason == StopReason::Unresponsive {
+            say!(warn, self.subject, "stop-requested", { token = term.token, reason = %reason };
+                "the component has reported no progress in time, and is asked to stop");
+        } else {
+            say!(info, self.subject, "stop-requested", { token = term.token, reason = %reason };
+                "the component is asked to stop");
+        }
     }
 
     /// A run has ended. `reason` is why it was to end, if it was; `took` since it was to.
     pub fn guest_stopped(&self, term: Term, outcome: &Outcome, reason: Option<StopReason>, took: Option<Duration>) {
+        // Whatever it then did: it came to an end for that.
+        let outcome = match reason {
+            Some(reason @ StopReason::Unresponsive) => &Outcome::Ended(reason),
+            _ => outcome,
+        };
         let reason = reason.map(|reason| reason.to_string());
         let took_ms = took.map(|took| took.as_secs_f64() * 1e3);
         let (token, name) = (term.token, outcome.name());
-        match outcome.detail() {
-            None => {
+        match (outcome, outcome.detail()) {
+            (Outcome::Ended(StopReason::Unresponsive), _) => {
+                say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component was stopped: it had reported no progress in time")
+            }
+            (_, None) => {
                 say!(info, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has stopped")
             }
-            Some(detail) => {
+            (_, Some(detail)) => {
                 say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has failed: {detail}")
             }
         }
