@@ -49,7 +49,11 @@ fn renewals(host: &mut HostProcess, folder: &Path, task: &str, count: usize) -> 
 #[test]
 fn a_task_that_falls_silent_is_started_again_and_after_repeated_misses_another_replica_leads() {
     let folder = TempDir::new().expect("a folder");
-    let args = [&LEASE[..], &["--progress-deadline", "400ms", "--env", "PAUSE_MS=50", "--env", "STALL_AT=5"]].concat();
+    let args = [
+        &LEASE[..],
+        &["--progress-deadline", "400ms", "--stop-grace", "100ms", "--env", "PAUSE_MS=50", "--env", "STALL_AT=5"],
+    ]
+    .concat();
     let module = guest("reports-progress");
     let first = HostProcess::run_in_folder("first", &module, folder.path(), &args);
     first.wait_for("report", |event| event.name() == "guest-progress" && event.message() == "item 1 is done");
@@ -90,7 +94,9 @@ fn spinning_tasks_slow_neither_anothers_progress_nor_any_renewal() {
             event.line["task"] == task && event.message().contains("spinning")
         });
     }
-    only.wait_for("its fifth report", |event| event.name() == "guest-progress" && event.message() == "item 1 is done");
+    only.wait_for("report beside them", |event| {
+        event.name() == "guest-progress" && event.message() == "item 1 is done"
+    });
     // Ten renewals are more than three leases: without them, all three would have been lost since.
     for task in ["spins", "spins-too", "works"] {
         renewals(&mut only, folder.path(), task, 10);

@@ -177,8 +177,11 @@ impl<S: LeaseStore> Supervisor<S> {
             let reported = async {
                 let Some(guest) = &mut self.guest else { return pending().await };
                 tokio::time::sleep_until(guest.tell_at.into()).await;
-                if guest.untold.is_none() && guest.running.reported().changed().await.is_err() {
-                    pending::<()>().await; // It is gone, and says so by another way.
+                if guest.untold.is_none() {
+                    if guest.running.reported().changed().await.is_err() {
+                        pending::<()>().await; // It is gone, and says so by another way.
+                    }
+                    guest.running.reported().mark_changed(); // It is yet to be taken.
                 }
             };
             next = tokio::select! {
