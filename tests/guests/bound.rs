@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use leasehold::{clock, guest::gate::Gate};
+use leasehold::{
+    clock,
+    guest::gate::{Closed, Gate},
+};
 use leasehold_core::{
     task::{Outcome, StopReason},
     time::BootTime,
@@ -74,7 +77,7 @@ fn a_guest_does_not_run_after_its_bound_though_every_worker_was_blocked() {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(!gate.is_executing(), "{name}");
-        assert_eq!(gate.check().map_err(|closed| closed.0), Err(StopReason::LeadershipLost));
+        assert_eq!(gate.check(), Err(Closed::Stopped(StopReason::LeadershipLost)));
         drop(blocked);
         assert_ends_by_its_bound(name, started);
     }

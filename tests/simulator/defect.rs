@@ -62,6 +62,10 @@ pub(crate) enum Defect {
     ReportsHeardLate,
     /// Misses of the progress deadline never release the Lease.
     MissesForgotten,
+    /// The runtime says that `on-stop-leading` has ended while it still runs.
+    CallbackDeclaredGone,
+    /// A callback that does not end by itself is not ended.
+    CallbackNotEnded,
     /// What receives effects does not look at their tokens.
     ReceiverIgnoresTokens,
     /// One fault never ends: nobody can reach the store any more.

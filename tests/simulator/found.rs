@@ -71,6 +71,8 @@ finds! {
     silence_that_nobody_notices: SilenceUnnoticed, as SilentGuest;
     reports_that_are_heard_too_late: ReportsHeardLate, as StoppedThoughReporting;
     misses_that_are_forgotten: MissesForgotten, as SilentLeadsOn;
+    a_callback_declared_gone_while_it_runs: CallbackDeclaredGone, as ReleasedUnderCallback | StartedUnderCallback | EndsTooEarly;
+    a_callback_that_nobody_ends: CallbackNotEnded, as NobodyLeads | LeadsOn;
     a_receiver_that_ignores_tokens: ReceiverIgnoresTokens, as EffectOrder;
     that_nobody_leads_any_more: NeverHeals, as NobodyLeads;
 }

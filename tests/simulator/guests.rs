@@ -130,6 +130,7 @@ impl World {
             self.tally.count(Seen::Swapped);
         }
         self.tally.count(Seen::GuestStarted);
+        self.owes_end(process, token);
         self.count_misses(process, token);
         self.processes[process].guest = Some(Guest {
             run,

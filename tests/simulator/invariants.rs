@@ -26,6 +26,14 @@ pub(crate) enum Rule {
     SecondGuest,
     /// The Lease is not released while the guest exists.
     ReleasedUnderGuest,
+    /// Nor while its module is being told of the term's end,
+    ReleasedUnderCallback,
+    /// and no guest starts before that is over.
+    StartedUnderCallback,
+    /// The module is told of the end of each term in which it ran, once.
+    EndToldOnce,
+    /// It hears of each new leader, in order.
+    LeadersInOrder,
     /// Who was told of another holder does not lead.
     ToldOfAnother,
     /// A record that was not seen to run out is not taken over.

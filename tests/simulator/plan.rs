@@ -70,6 +70,8 @@ pub(crate) struct Plan {
     pub(crate) stop_grace_ms: u64,
     /// By when guests have to report progress, if they have to.
     pub(crate) progress_deadline_ms: Option<u64>,
+    /// The modules have callbacks, which take so long at most.
+    pub(crate) callbacks_ms: Option<u64>,
     /// The machine whose guests never report any, but for a lull.
     pub(crate) sick: Option<usize>,
     #[serde(with = "OnReturnText")]
@@ -107,6 +109,7 @@ impl Plan {
             retry_period_ms,
             stop_grace_ms: rng.u64(0..6_000),
             progress_deadline_ms: [None, Some(1_500), Some(10_000), Some(30_000)][rng.usize(..4)],
+            callbacks_ms: [None, Some(500), Some(5_000)][rng.usize(..3)],
             sick: rng.bool().then(|| rng.usize(..2)),
             on_return: [OnReturn::Hold, OnReturn::Release, OnReturn::Restart][rng.usize(..3)],
             stay_out_s: rng.u64(1..30),
@@ -142,8 +145,9 @@ impl Plan {
         }
     }
 
+    /// How long a guest may take to stop, and its module to be told.
     pub(crate) fn grace(&self) -> TrueTime {
-        self.stop_grace_ms * MILLISECOND
+        (self.stop_grace_ms + self.callbacks_ms.unwrap_or(0)) * MILLISECOND
     }
 
     /// How long after the last fault somebody has to lead and to run its guest: the longest that a

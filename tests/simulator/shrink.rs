@@ -87,6 +87,7 @@ fn smaller(plan: &Plan) -> Vec<Plan> {
     }
     with(&|plan| plan.kubelet_tells = false);
     with(&|plan| plan.sick = None);
+    with(&|plan| plan.callbacks_ms = None);
     with(&|plan| plan.progress_deadline_ms = None);
     with(&|plan| plan.rate_ppm_max = 0);
     with(&|plan| plan.on_return = OnReturn::Hold);

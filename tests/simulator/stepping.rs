@@ -99,6 +99,8 @@ impl World {
             Action::AskToStop(run, StopReason::Unresponsive) => self.silent_guest_is_asked(process, run),
             Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
             Action::End(run, reason) => self.guest_is_ended(process, run, reason),
+            Action::Call { run, callback, .. } => self.callback_starts(process, run, callback),
+            Action::TellSkipped(identity) => self.leader_skipped(process, &identity),
             Action::Tell(notice) => self.tell(process, &notice),
             Action::TellRestart(_) => self.tally.count(Seen::Restarted),
             Action::Exit => self.exit(process),
@@ -107,14 +109,24 @@ impl World {
 
     fn tell(&mut self, process: ProcessId, notice: &Notice) {
         match notice {
-            Notice::Leading(term) => self.term_begins(process, term.token),
+            Notice::Leading(term) => {
+                let identity = self.processes[process].identity.clone();
+                self.leader_heard(process, &identity);
+                self.term_begins(process, term.token);
+            }
             Notice::Lost(_, LossReason::Expired) => self.tally.count(Seen::Expired),
             Notice::Lost(_, LossReason::TakenBy(_)) => self.tally.count(Seen::Taken),
             Notice::Lost(_, LossReason::Cleared) => self.tally.count(Seen::Cleared),
             Notice::Lost(_, LossReason::Deleted) => self.tally.count(Seen::Deleted),
-            Notice::Released(_) => self.tally.count(Seen::Released),
+            Notice::Released(term) => {
+                self.check_end_told(process, term.token);
+                self.tally.count(Seen::Released);
+            }
             Notice::StepDownRequested(_) => self.hears_request(process),
-            Notice::NewLeader(_) => self.tally.count(Seen::NewLeader),
+            Notice::NewLeader(leader) => {
+                self.leader_heard(process, leader);
+                self.tally.count(Seen::NewLeader);
+            }
             Notice::HolderEnded(_) => self.tally.count(Seen::EndBelieved),
             Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
         }

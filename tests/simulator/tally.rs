@@ -20,6 +20,7 @@ seen! {
     // What the guests did.
     GuestStarted, GuestReturned, GuestFailed, GuestSteppedDown, AskedToStop, EndedHard, GateClosed, Restarted, Swapped,
     Reported, FellSilent, StoppedSilent, SilentInARow,
+    StopTold, StopToldAfterLoss, CallbackTimedOut, LeaderTold,
     EffectAccepted, EffectRefused,
     // What the store said.
     WriteApplied, Conflict, Missing, Denied, Rejected, AppliedAfterTimeout,

@@ -12,6 +12,7 @@ use leasehold_core::{
 };
 
 use crate::{
+    callbacks::Calls,
     clock::{Clock, MILLISECOND, SECOND, TrueTime},
     defect::Defect,
     effects::Receiver,
@@ -56,6 +57,8 @@ pub(crate) enum Event {
     GuestEnds(ProcessId, RunId, Outcome),
     GuestStepsDown(ProcessId, RunId),
     GuestReports(ProcessId, RunId),
+    /// The call has ended; by itself, or because its time was over.
+    CallEnds(ProcessId, RunId, bool),
     /// The guest was ended from outside and is gone now.
     GuestGone(ProcessId, RunId, Outcome),
     /// The gate looks at the clock, if nothing was published since.
@@ -118,6 +121,7 @@ pub(crate) struct Process {
     pub(crate) watch: Watch,
     pub(crate) gate: Gate,
     pub(crate) guest: Option<Guest>,
+    pub(crate) calls: Calls,
     /// The request under way, when it was sent, and how long the last answered write took.
     pub(crate) sent: Option<(RequestId, TrueTime)>,
     pub(crate) last_write_took: TrueTime,
@@ -334,6 +338,7 @@ impl World {
             Event::GuestBegins(process, run) => self.guest_begins(process, run),
             Event::GuestEnds(process, run, outcome) => self.guest_ends(process, run, outcome),
             Event::GuestStepsDown(process, run) => self.guest_steps_down(process, run),
+            Event::CallEnds(process, run, in_time) => self.call_ends(process, run, in_time),
             Event::GuestReports(process, run) => self.guest_reports(process, run),
             Event::GuestGone(process, run, outcome) => self.guest_gone(process, run, outcome),
             Event::GateCloses(process, publication) => self.gate_closes(process, publication),

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice, TaskSpec,
-    parse_digest, parse_size,
+    CallbackTime, Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice,
+    TaskSpec, parse_digest, parse_size,
 };
 use crate::{
     guest::{cpu::CpuShare, runtime::GuestConfig},
@@ -70,6 +70,7 @@ struct Limits {
     cpu: Option<Parsed<CpuShare>>,
     stop_grace: Option<Parsed<humantime::Duration>>,
     progress_deadline: Option<Parsed<ProgressDeadline>>,
+    callback_time: Option<Parsed<CallbackTime>>,
 }
 
 /// Anything that is parsed from text, with the parser's own words for a mistake.
@@ -190,6 +191,7 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
             memory: limits.memory.map_or(GuestConfig::MEMORY_DEFAULT, |size| size.0),
             output: limits.output.map_or(GuestConfig::OUTPUT_DEFAULT, |size| size.0),
             cpu: limits.cpu.map(|share| share.0),
+            callback_time: limits.callback_time.map_or(GuestConfig::CALLBACK_TIME_DEFAULT, |time| time.0.0),
             ..GuestConfig::default()
         },
     })
@@ -214,7 +216,8 @@ mod tests {
              - name: nightly\n  module: nightly.wasm\n  \
              lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s}\n  \
              args: [--all]\n  env: {REGION: eu}\n  \
-             limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s, progressDeadline: 30s}\n  onReturn: release\n",
+             limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s, progressDeadline: 30s, \
+             callbackTime: 2s}\n  onReturn: release\n",
             LogFormat::Text,
             &Environment::default(),
         )
@@ -227,6 +230,7 @@ mod tests {
         assert_eq!(task.guest.output, ByteSize::mib(1));
         assert_eq!(task.guest.cpu, "500m".parse().ok());
         assert_eq!(task.policy.stop_grace, Duration::from_secs(1));
+        assert_eq!(task.guest.callback_time, Duration::from_secs(2));
         assert_eq!(task.policy.progress_deadline, Some(Duration::from_secs(30)));
     }
 
@@ -236,6 +240,7 @@ mod tests {
         let config = parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect("it is right");
         assert_eq!(config.tasks[0].lease.as_str(), "a");
         assert_eq!(config.tasks[0].policy.progress_deadline, None);
+        assert_eq!(config.tasks[0].guest.callback_time, Duration::from_secs(5));
     }
 
     #[test]

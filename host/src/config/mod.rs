@@ -15,7 +15,7 @@ use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
 
 pub use file::parse as parse_file;
 pub use reference::Reference;
-pub use values::{EnvVar, Name, OnReturnArg, ProgressDeadline, parse_digest, parse_size};
+pub use values::{CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, parse_digest, parse_size};
 
 /// A host's configuration.
 #[derive(Clone, Debug)]
@@ -151,6 +151,7 @@ impl Config {
             memory,
             stop_grace,
             progress_deadline,
+            callback_time,
             on_return,
             admin,
             log_format,
@@ -188,6 +189,7 @@ impl Config {
                 args: guest_args,
                 env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),
                 memory,
+                callback_time: callback_time.0,
                 ..GuestConfig::default()
             },
         };

@@ -113,6 +113,28 @@ impl FromStr for ProgressDeadline {
     }
 }
 
+/// How long a callback may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallbackTime(pub Duration);
+
+impl CallbackTime {
+    const MIN: Duration = Duration::from_millis(10);
+    /// The Lease may be kept for as long, by a replica that does nothing else.
+    const MAX: Duration = Duration::from_secs(60);
+}
+
+impl FromStr for CallbackTime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = text.parse::<humantime::Duration>().map_err(|error| error.to_string())?;
+        if !(Self::MIN..=Self::MAX).contains(&*time) {
+            return Err(format!("expected a time between {:?} and {:?}", Self::MIN, Self::MAX));
+        }
+        Ok(Self(*time))
+    }
+}
+
 /// A number of bytes.
 ///
 /// # Errors
@@ -153,6 +175,15 @@ mod tests {
         for (bad, says) in [("0s", "at least 100ms"), ("99ms", "at least 100ms"), ("soon", "number"), ("30", "unit")] {
             let refused = bad.parse::<ProgressDeadline>().expect_err(bad);
             assert!(refused.contains(says), "{bad}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_callbacks_time_is_bounded() {
+        assert_eq!("5s".parse(), Ok(CallbackTime(Duration::from_secs(5))));
+        for bad in ["0s", "61s", "1h"] {
+            let refused = bad.parse::<CallbackTime>().expect_err(bad);
+            assert!(refused.contains("between 10ms and 60s"), "{bad}: {refused}");
         }
     }
 

@@ -12,4 +12,4 @@ pub mod limits;
 pub mod module;
 pub mod runtime;
 mod state;
-mod world;
+pub mod world;

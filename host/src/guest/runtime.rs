@@ -33,9 +33,9 @@ use super::{
     limits::{HANDLES_MAX, Limiter},
     module::ReadyModule,
     state::State,
-    world::{FAILED_STATUS, Failed},
+    world::{Call, FAILED_STATUS, Failed},
 };
-use crate::log::Subject;
+use crate::{clock, log::Subject};
 
 /// What stays the same for all runs of one task.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct GuestConfig {
     pub cpu: Option<CpuShare>,
     /// Where that is counted.
     pub counts: GuestCounts,
+    /// How long a callback may take.
+    pub callback_time: Duration,
 }
 
 /// What is counted of all runs of one task.
@@ -71,6 +73,7 @@ impl Default for GuestConfig {
             memory: Self::MEMORY_DEFAULT,
             output: Self::OUTPUT_DEFAULT,
             cpu: None,
+            callback_time: Self::CALLBACK_TIME_DEFAULT,
             counts: GuestCounts::default(),
         }
     }
@@ -82,22 +85,37 @@ impl GuestConfig {
     /// Enough for a guest in any language, and little enough that filling it takes milliseconds:
     /// one `memory.fill` cannot be interrupted.
     pub const MEMORY_DEFAULT: ByteSize = ByteSize::mib(64);
+    /// With the grace time of the guest, short enough for the half minute that Kubernetes gives a Pod to end.
+    pub const CALLBACK_TIME_DEFAULT: Duration = Duration::from_secs(5);
 }
 
-/// The term a guest runs in.
+/// One call of an export, in an instance of its own.
+pub struct Run {
+    /// Told with its events.
+    pub id: RunId,
+    /// What is instantiated.
+    pub module: Arc<ReadyModule>,
+    /// What is called.
+    pub call: Call,
+    /// The term it belongs to.
+    pub term: GuestTerm,
+}
+
+/// The term a guest runs in, or a callback is about.
 #[derive(Clone, Debug)]
 pub struct GuestTerm {
     /// The Lease's namespace.
     pub namespace: String,
     /// The Lease's name.
     pub lease: String,
-    /// The fencing token.
+    /// The fencing token. 0 for `on-new-leader` on a replica that does not lead.
     pub token: u64,
-    /// When the term ends, as far as is known at the start.
+    /// When the term ends, as far as is known at the start; has passed where this replica does not lead.
     pub valid_until: BootTime,
 }
 
-/// Where guests' events go. A run tells at most two: that it stepped down, and that it ended.
+/// Where guests' events go. A run tells at most two: that it stepped down, and that it ended. Of one task there are
+/// at most three at a time: the guest, and a callback of each kind.
 #[derive(Clone, Debug)]
 pub struct RunEvents(mpsc::Sender<(RunId, GuestEvent)>);
 
@@ -112,7 +130,7 @@ impl RunEvents {
     }
 
     pub(crate) fn tell(&self, run: RunId, event: GuestEvent) {
-        // One task has one run at a time, and takes the events of one before it starts the next:
+        // One task has three runs at a time, and takes the events of one before it starts the next:
         // the queue is full only if that is broken, and closed only if the task's loop is gone.
         if let Err(error) = self.0.try_send((run, event)) {
             tracing::error!(run = run.0, %error, "a guest's event found nobody to tell");
@@ -155,18 +173,18 @@ impl GuestRuntime {
         &self.linker
     }
 
-    /// Instantiates `module` and calls `on-start-leading`, on the guests' threads. How it went is
-    /// told to `events`.
-    pub fn start(
-        &self,
-        run: RunId,
-        module: Arc<ReadyModule>,
-        config: &GuestConfig,
-        subject: &Subject,
-        term: GuestTerm,
-        events: RunEvents,
-    ) -> RunningGuest {
-        let gate = Arc::new(Gate::new(term.valid_until));
+    /// Instantiates the module and makes the call, on the guests' threads. How it went is told to `events`.
+    ///
+    /// `on-start-leading` runs to the end of its term; a callback for the time it may take, whoever leads.
+    pub fn start(&self, run: Run, config: &GuestConfig, subject: &Subject, events: RunEvents) -> RunningGuest {
+        let Run { id: run, module, call, term } = run;
+        let lead = Arc::new(Gate::new(term.valid_until));
+        let gate = match call {
+            Call::StartLeading => lead.clone(),
+            Call::StopLeading(_) | Call::NewLeader(_) => {
+                Arc::new(Gate::for_callback(clock::boot() + config.callback_time))
+            }
+        };
         let term = Term {
             lease: term.lease,
             namespace: term.namespace,
@@ -179,9 +197,10 @@ impl GuestRuntime {
         let (reports, reported) = Reports::channel();
         let store = self.store(State {
             run,
-            wasi: wasi(config, &module, subject, &term),
+            wasi: wasi(config, &module, &call, subject, &term),
             term,
             gate: gate.clone(),
+            lead: lead.clone(),
             events: events.clone(),
             stepped_down: false,
             reports,
@@ -191,13 +210,13 @@ impl GuestRuntime {
             http: WasiHttpCtx::new(),
             http_hooks: NoHttp { subject: subject.clone() },
         });
-        let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone(), reported };
+        let guest = RunningGuest { gate: gate.clone(), lead, engine: self.engine.clone(), reported };
         self.workers.spawn(async move {
             // The call owns the store: when `guard` returns, both are dropped.
-            let guarded = AssertUnwindSafe(gate.guard(cpu.metered(call(store, &module))));
+            let guarded = AssertUnwindSafe(gate.guard(cpu.metered(make(call, store, &module))));
             let outcome = match guarded.catch_unwind().await {
                 Ok(Ok(outcome)) => outcome,
-                Ok(Err(Closed(reason))) => Outcome::Ended(reason),
+                Ok(Err(closed)) => ended(closed),
                 // Or the lease would be held for a guest that is not there.
                 Err(_) => Outcome::Trap("a host function panicked, which is a defect of the host".into()),
             };
@@ -224,8 +243,9 @@ impl GuestRuntime {
 }
 
 /// What a guest has of WASI: its output, its arguments and its environment, nothing else of the host's.
-fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, term: &Term) -> WasiCtx {
-    let printer = Printer::new(subject.clone(), term.token, config.output, config.counts.dropped_lines.clone());
+fn wasi(config: &GuestConfig, module: &ReadyModule, call: &Call, subject: &Subject, term: &Term) -> WasiCtx {
+    let dropped = config.counts.dropped_lines.clone();
+    let printer = Printer::new(subject.clone(), term.token, call.callback(), config.output, dropped);
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(printer.output(Stream::Stdout)).stderr(printer.output(Stream::Stderr));
     wasi.arg(&subject.task).args(&config.args);
@@ -241,8 +261,8 @@ fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, term: &Te
     wasi.build()
 }
 
-async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
-    match module.world.call(&mut store).await {
+async fn make(call: Call, mut store: Store<State>, module: &ReadyModule) -> Outcome {
+    match module.world.call(&mut store, call).await {
         Ok(Outcome::Error(error)) => match store.data().limiter.exceeded() {
             Some(limit) => Outcome::OutOfMemory(format!("{error} ({limit})")),
             None => Outcome::Error(error),
@@ -253,9 +273,16 @@ async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
     }
 }
 
+fn ended(closed: Closed) -> Outcome {
+    match closed {
+        Closed::Stopped(reason) => Outcome::Ended(reason),
+        Closed::TimedOut => Outcome::TimedOut,
+    }
+}
+
 fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(String) -> Outcome) -> Outcome {
-    if let Some(Closed(reason)) = error.downcast_ref::<Closed>() {
-        return Outcome::Ended(*reason);
+    if let Some(closed) = error.downcast_ref::<Closed>() {
+        return ended(*closed);
     }
     match error.downcast_ref::<I32Exit>() {
         Some(I32Exit(0)) => return Outcome::Returned,
@@ -277,6 +304,7 @@ fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(Strin
 #[derive(Debug)]
 pub struct RunningGuest {
     gate: Arc<Gate>,
+    lead: Arc<Gate>,
     engine: Engine,
     reported: watch::Receiver<Option<Reported>>,
 }
@@ -290,6 +318,11 @@ impl RunningGuest {
     /// Whether it may run, and until when.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// Whether its replica leads, and until when: the same, but for a callback.
+    pub fn lead(&self) -> &Arc<Gate> {
+        &self.lead
     }
 
     /// Asks it to end by itself.

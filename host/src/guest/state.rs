@@ -18,7 +18,10 @@ use crate::guest::imports::Term;
 pub(super) struct State {
     pub(super) run: RunId,
     pub(super) term: Term,
+    /// Whether it may run.
     pub(super) gate: Arc<Gate>,
+    /// Whether its replica leads: the same, but for a callback.
+    pub(super) lead: Arc<Gate>,
     pub(super) events: RunEvents,
     pub(super) stepped_down: bool,
     pub(super) reports: Reports,

@@ -32,6 +32,7 @@ struct Families {
     cpu: Family<TaskLabels, CpuSeconds>,
     dropped_lines: Family<TaskLabels, Counter>,
     progress: Family<TaskLabels, Gauge<f64, AtomicU64>>,
+    callback_failures: Family<CallbackLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,11 +57,17 @@ struct EndLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallbackLabels {
+    task: String,
+    export: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let families = Families::default();
         let mut registry = Registry::default();
-        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines, progress } = families.clone();
+        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines, progress, callback_failures } = families.clone();
         registry.register("leader_election_master_status", "1 while this replica holds the lease, else 0", leads);
         registry.register(
             "leasehold_token",
@@ -76,6 +83,11 @@ impl Default for Metrics {
             "leasehold_guest_output_lines_dropped",
             "Lines that the component printed faster than it may, and that were not shown",
             dropped_lines,
+        );
+        registry.register(
+            "leasehold_callback_failures",
+            "Calls of on-stop-leading and on-new-leader that failed or took too long",
+            callback_failures,
         );
         // A time and not an age, as Prometheus asks for (https://prometheus.io/docs/practices/instrumentation/).
         registry.register(
@@ -159,6 +171,11 @@ impl TaskMetrics {
     pub(super) fn progress(&self, ago: Duration) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.families.progress.get_or_create(&self.labels).set(now.saturating_sub(ago).as_secs_f64());
+    }
+
+    pub(super) fn callback_failed(&self, export: &'static str) {
+        let labels = CallbackLabels { task: self.labels.task.clone(), export };
+        self.families.callback_failures.get_or_create(&labels).inc();
     }
 
     pub(super) fn guest_ended(&self, outcome: &'static str) {

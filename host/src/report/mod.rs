@@ -11,7 +11,7 @@ use std::{error::Error, fmt, time::Duration};
 
 use leasehold_core::{
     election::{LossReason, Term},
-    task::{Digest, Outcome, StopReason},
+    task::{Callback, Digest, Outcome, StopReason},
 };
 use tokio::sync::mpsc;
 
@@ -225,6 +225,33 @@ impl Report {
             }
         }
         self.metrics.guest_ended(name);
+    }
+
+    /// A callback has ended, which it has to within `limit`.
+    pub fn callback_ended(&self, callback: &Callback, outcome: &Outcome, took: Duration, limit: Duration) {
+        let (export, name, took_ms) = (callback.export(), outcome.name(), took.as_secs_f64() * 1e3);
+        match (outcome, outcome.detail()) {
+            (Outcome::Returned, _) => {
+                say!(info, self.subject, "callback-ended", { export = export, took_ms = took_ms }; "{export} has returned");
+                return;
+            }
+            (Outcome::TimedOut, _) => {
+                say!(warn, self.subject, "callback-failed", { export = export, outcome = name, took_ms = took_ms };
+                    "{export} was ended: it took longer than the {limit:?} it may take")
+            }
+            (_, detail) => {
+                let detail = detail.unwrap_or("the host is ending");
+                say!(warn, self.subject, "callback-failed", { export = export, outcome = name, took_ms = took_ms };
+                    "{export} has failed: {detail}")
+            }
+        }
+        self.metrics.callback_failed(export);
+    }
+
+    /// Too many changes of the leader wait to be told to the component.
+    pub fn new_leader_skipped(&self, leader: &str) {
+        say!(warn, self.subject, "new-leader-skipped", { leader = leader };
+            "on-new-leader is not called for {leader}: too many newer leaders wait for a call that is under way");
     }
 
     /// A failed run is followed by another, but not at once.

@@ -4,6 +4,7 @@
 //! The loop decides nothing. It hands each event to the core, publishes the term's bound to the
 //! guest's gate, and does what the core says.
 
+mod callbacks;
 pub mod modules;
 
 use std::{
@@ -14,21 +15,23 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
-use leasehold_core::time::Now;
 use leasehold_core::{
     election::{ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
     replica::{Action, Input, Replica},
-    task::{Digest, GuestEvent, Outcome, RunId, StopReason, TaskConfig},
+    task::{Digest, GuestEvent, Module, Outcome, RunId, StopReason, TaskConfig},
+    time::{BootTime, Now},
 };
 use tokio::sync::{mpsc, watch};
 
+use self::callbacks::Callbacks;
 use crate::{
     clock,
     guest::{
         imports::progress::Reported,
         module::ReadyModule,
-        runtime::{GuestConfig, GuestRuntime, GuestTerm, RunEvents, RunningGuest},
+        runtime::{GuestConfig, GuestRuntime, GuestTerm, Run, RunEvents, RunningGuest},
+        world::Call,
     },
     report::{Chain, Report},
 };
@@ -84,7 +87,8 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         module: None,
         tell_every,
         guest: None,
-        last_digest: None,
+        callbacks: Callbacks::default(),
+        last_module: None,
         last_end: None,
         request: None,
         request_error: None,
@@ -108,7 +112,9 @@ struct Supervisor<S> {
     module: Option<Arc<ReadyModule>>,
     tell_every: Duration,
     guest: Option<Guest>,
-    last_digest: Option<Digest>,
+    callbacks: Callbacks,
+    /// The one that ran last.
+    last_module: Option<Arc<ReadyModule>>,
     /// How the last run of this term ended.
     last_end: Option<String>,
     /// Dropped, and with it its connection, when the core gives up on it or sends another.
@@ -195,9 +201,9 @@ impl<S: LeaseStore> Supervisor<S> {
                 Ok(()) = shutdown.changed() => Input::Shutdown,
                 Ok(()) = modules.changed() => {
                     let module = modules.borrow_and_update().clone();
-                    let digest = module.digest.clone();
+                    let (digest, observes) = (module.digest.clone(), module.observes());
                     self.module = Some(module);
-                    Input::Module(digest)
+                    Input::Module(Module { digest, observes })
                 }
                 () = reported => Input::Tick,
                 () = timer => Input::Tick,
@@ -218,6 +224,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 _ => guest.running.end(StopReason::LeadershipLost),
             }
         }
+        self.callbacks.publish(&leadership);
         let holder = match leadership {
             Leadership::Standby { holder } => holder,
             Leadership::Leading { .. } => None,
@@ -233,6 +240,8 @@ impl<S: LeaseStore> Supervisor<S> {
                 Action::Start { run, module, term } => self.start(run, &module, term),
                 Action::AskToStop(run, reason) => self.ask_to_stop(run, reason),
                 Action::End(run, reason) => self.end(run, reason),
+                Action::Call { run, module, callback } => self.call(run, &module, callback),
+                Action::TellSkipped(identity) => self.report.new_leader_skipped(&identity),
                 Action::Tell(notice) => self.tell(notice),
                 Action::TellRestart(delay) => self.report.restart_delayed(delay),
                 Action::Exit => return ControlFlow::Break(()),
@@ -283,13 +292,16 @@ impl<S: LeaseStore> Supervisor<S> {
         let Some(module) = self.module.clone().filter(|module| module.digest == *digest) else {
             return self.tell_unstarted(run, "its module is not at hand");
         };
-        self.report.guest_started(term, digest, self.last_digest.as_ref());
-        self.last_digest = Some(digest.clone());
-        let guest_term =
-            GuestTerm { namespace: self.namespace.clone(), lease: self.lease.clone(), token: term.token, valid_until };
-        let events = self.events.clone();
-        let running = self.guests.start(run, module, &self.config, &self.report.subject, guest_term, events);
+        self.report.guest_started(term, digest, self.last_module.as_ref().map(|module| &module.digest));
+        self.last_module = Some(module.clone());
+        let term_of_guest = self.guest_term(term.token, valid_until);
+        let call = Run { id: run, module, call: Call::StartLeading, term: term_of_guest };
+        let running = self.guests.start(call, &self.config, &self.report.subject, self.events.clone());
         self.guest = Some(Guest { run, term, running, stopping_since: None, untold: None, tell_at: Instant::now() });
+    }
+
+    fn guest_term(&self, token: u64, valid_until: BootTime) -> GuestTerm {
+        GuestTerm { namespace: self.namespace.clone(), lease: self.lease.clone(), token, valid_until }
     }
 
     fn tell_unstarted(&self, run: RunId, why: &str) {
@@ -335,6 +347,11 @@ impl<S: LeaseStore> Supervisor<S> {
             && let Some(guest) = self.guest.take_if(|guest| guest.run == run)
         {
             self.tell_stopped(&guest, outcome);
+        }
+        if let GuestEvent::Ended(outcome) = &event
+            && let Some(called) = self.callbacks.ended(run)
+        {
+            self.report.callback_ended(&called.callback, outcome, called.begun.elapsed(), self.config.callback_time);
         }
         Input::Guest(run, event)
     }

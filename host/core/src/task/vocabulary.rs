@@ -16,7 +16,7 @@ pub enum StopReason {
     Shutdown,
     /// A newer module is ready.
     ModuleReplaced,
-    /// The guest, or a person, gave the leadership up.
+    /// The guest, or a person, gave the leadership up; or the guest has failed too often.
     SteppedDown,
     /// The guest did not report progress by its deadline.
     Unresponsive,
@@ -47,6 +47,8 @@ pub enum Outcome {
     OutOfMemory(String),
     /// It was ended from outside, where it stood.
     Ended(StopReason),
+    /// It was a callback, and was ended where it stood when its time was over.
+    TimedOut,
     /// No instruction of it ran: it could not be instantiated, for this reason.
     NotStarted(String),
 }
@@ -61,6 +63,7 @@ impl Outcome {
             Self::OutOfMemory(_) => "out-of-memory",
             Self::Ended(StopReason::Unresponsive) => "unresponsive",
             Self::Ended(_) => "stopped",
+            Self::TimedOut => "timed-out",
             Self::NotStarted(_) => "not-started",
         }
     }
@@ -71,7 +74,7 @@ impl Outcome {
             Self::Error(detail) | Self::Trap(detail) | Self::OutOfMemory(detail) | Self::NotStarted(detail) => {
                 Some(detail)
             }
-            Self::Returned | Self::Ended(_) => None,
+            Self::Returned | Self::Ended(_) | Self::TimedOut => None,
         }
     }
 }
@@ -125,12 +128,49 @@ impl Default for TaskConfig {
     }
 }
 
-/// One call of `on-start-leading`, from its start to its end. Grows.
+/// One call of `on-start-leading`, or of a callback, from its start to its end. Grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunId(pub u64);
 
 /// A compiled, linked and checked module, by the digest of its bytes (`sha256:...`).
 pub type Digest = Arc<str>;
+
+/// What the task is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Which one.
+    pub digest: Digest,
+    /// It is of the world `observing-leader-task`: it has the [`Callback`]s.
+    pub observes: bool,
+}
+
+/// An export that is called beside `on-start-leading`, in an instance of its own and for a limited time. Whoever
+/// calls it sees to the limit, and tells of its end with [`GuestEvent::Ended`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callback {
+    /// `on-stop-leading`: the guest that ran in this term is gone, and none will run in it any more.
+    StopLeading {
+        /// The term.
+        term: Term,
+        /// Why.
+        reason: StopReason,
+    },
+    /// `on-new-leader`: this one leads now.
+    NewLeader {
+        /// The holder's identity; may be this replica's own.
+        identity: String,
+    },
+}
+
+impl Callback {
+    /// The export's name.
+    pub fn export(&self) -> &'static str {
+        match self {
+            Self::StopLeading { .. } => "on-stop-leading",
+            Self::NewLeader { .. } => "on-new-leader",
+        }
+    }
+}
 
 /// What a guest did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +190,9 @@ pub enum Input {
     /// Time has passed, or the leadership has changed.
     Tick,
     /// This module is ready to be instantiated; the one before is out of date.
-    Module(Digest),
+    Module(Module),
+    /// This one holds the Lease now; it may be this replica, and it may be the same as before.
+    NewLeader(String),
     /// This run's guest did something.
     Guest(RunId, GuestEvent),
     /// The host was asked to end.
@@ -173,6 +215,17 @@ pub enum Command {
     AskToStop(RunId, StopReason),
     /// End it where it stands.
     End(RunId, StopReason),
+    /// Instantiate the module beside what else runs, and make this call.
+    Call {
+        /// To be given back with its end.
+        run: RunId,
+        /// What to instantiate.
+        module: Digest,
+        /// What to call.
+        callback: Callback,
+    },
+    /// Tell people: nobody calls `on-new-leader` with this identity, because too many others wait.
+    TellSkipped(String),
     /// Give the Lease up; no guest runs.
     StepDown(StayOut),
     /// Tell people: the guest will be started again after this delay.
