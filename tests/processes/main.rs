@@ -10,6 +10,7 @@ mod fencing;
 mod folder;
 mod manifests;
 mod one_task;
+mod outcomes;
 mod progress;
 mod step_down;
 

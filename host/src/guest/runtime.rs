@@ -16,7 +16,7 @@ use leasehold_core::{
 };
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{mpsc, watch};
-use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline, component::Linker};
+use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace, component::Linker};
 use wasmtime_wasi::{I32Exit, ResourceTable, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
@@ -289,14 +289,19 @@ fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(Strin
         Some(I32Exit(_)) => return Outcome::Error(FAILED_STATUS.into()),
         None => {}
     }
-    // A trap says what it is at the root; wasmtime puts the backtrace in front of it.
-    let message = match error.downcast_ref::<Trap>() {
-        Some(trap) => format!("{trap}\n{error}"),
-        None => format!("{error:#}"),
-    };
+    let message = message(error);
     match store.data().limiter.exceeded() {
         Some(limit) => Outcome::OutOfMemory(format!("{message}\n({limit})")),
         None => otherwise(message),
+    }
+}
+
+/// What it is, as the root of the error says, and then where: wasmtime puts the backtrace in front of the rest.
+fn message(error: &wasmtime::Error) -> String {
+    match (error.downcast_ref::<Trap>(), error.downcast_ref::<WasmBacktrace>()) {
+        (Some(trap), Some(_)) => format!("{trap}\n{error}"),
+        (None, Some(trace)) => format!("{}\n{trace}", error.root_cause()),
+        (_, None) => format!("{error:#}"),
     }
 }
 
