@@ -1,11 +1,11 @@
 //! The calls beside the guest's: `on-stop-leading` and `on-new-leader`. Each is over in a limited time, by its own gate.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use leasehold_core::{
     election::{Leadership, Term},
     ports::LeaseStore,
-    task::{Callback, Digest, RunId, StopReason},
+    task::{Callback, Digest, Outcome, RunId, StopReason},
     time::BootTime,
 };
 
@@ -56,7 +56,9 @@ impl<S: LeaseStore> Supervisor<S> {
     pub(super) fn call(&mut self, run: RunId, digest: &Digest, callback: Callback) {
         let modules = [&self.last_module, &self.module].into_iter().flatten();
         let Some(module) = modules.filter(|module| module.digest == *digest).next_back().cloned() else {
-            return self.tell_unstarted(run, "its module is not at hand");
+            let why = "its module is not at hand";
+            self.report.callback_ended(&callback, &Outcome::NotStarted(why.into()), Duration::ZERO, Duration::ZERO);
+            return self.tell_unstarted(run, why);
         };
         let led = match self.replica.leadership(clock::boot()) {
             Leadership::Leading { term, valid_until, .. } => Some((term, valid_until)),
