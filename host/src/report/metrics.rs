@@ -67,7 +67,8 @@ impl Default for Metrics {
     fn default() -> Self {
         let families = Families::default();
         let mut registry = Registry::default();
-        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines, progress, callback_failures } = families.clone();
+        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines, progress, callback_failures } =
+            families.clone();
         registry.register("leader_election_master_status", "1 while this replica holds the lease, else 0", leads);
         registry.register(
             "leasehold_token",

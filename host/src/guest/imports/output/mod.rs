@@ -69,13 +69,7 @@ struct Lines {
 impl Printer {
     /// For the guest that runs in the term with this token, or its callback of this name: `rate` bytes a second.
     /// Counts the lines that are more.
-    pub fn new(
-        subject: Subject,
-        token: u64,
-        callback: Option<&'static str>,
-        rate: ByteSize,
-        dropped: Counter,
-    ) -> Self {
+    pub fn new(subject: Subject, token: u64, callback: Option<&'static str>, rate: ByteSize, dropped: Counter) -> Self {
         let throttle = Mutex::new(Throttle::new(rate, clock::boot()));
         Self(Arc::new(Printed { subject, token, callback, throttle, dropped }))
     }
