@@ -130,10 +130,18 @@ struct Guest {
     running: RunningGuest,
     /// When it was first asked, or made, to end.
     stopping_since: Option<Instant>,
-    /// A report of progress that people have not been told of.
-    untold: Option<Reported>,
-    /// When they may be.
+    /// When the newest report of progress was made that people were told of.
+    told: Option<BootTime>,
+    /// When they may be told of another.
     tell_at: Instant,
+}
+
+impl Guest {
+    /// A report that people were not told of.
+    fn untold(&mut self) -> Option<Reported> {
+        let last = self.running.reported().borrow();
+        last.as_ref().filter(|last| Some(last.at) != self.told).cloned()
+    }
 }
 
 /// A guest may report as often as it likes; the log and the metrics tell of it so often. The core hears of the
@@ -183,7 +191,7 @@ impl<S: LeaseStore> Supervisor<S> {
             let reported = async {
                 let Some(guest) = &mut self.guest else { return pending().await };
                 tokio::time::sleep_until(guest.tell_at.into()).await;
-                if guest.untold.is_none() {
+                if guest.untold().is_none() {
                     if guest.running.reported().changed().await.is_err() {
                         pending::<()>().await; // It is gone, and says so by another way.
                     }
@@ -297,7 +305,7 @@ impl<S: LeaseStore> Supervisor<S> {
         let term_of_guest = self.guest_term(term.token, valid_until);
         let call = Run { id: run, module, call: Call::StartLeading, term: term_of_guest };
         let running = self.guests.start(call, &self.config, &self.report.subject, self.events.clone());
-        self.guest = Some(Guest { run, term, running, stopping_since: None, untold: None, tell_at: Instant::now() });
+        self.guest = Some(Guest { run, term, running, stopping_since: None, told: None, tell_at: Instant::now() });
     }
 
     fn guest_term(&self, token: u64, valid_until: BootTime) -> GuestTerm {
@@ -326,26 +334,28 @@ impl<S: LeaseStore> Supervisor<S> {
     /// What the guest has reported since it was looked at last.
     fn newest_report(&mut self, now: Now) -> Option<Input> {
         let guest = self.guest.as_mut()?;
-        let reported = guest.running.reported();
-        let news = reported.has_changed().is_ok_and(|changed| changed);
-        if news {
-            guest.untold = reported.borrow_and_update().clone();
-        }
-        let at = guest.untold.as_ref().map(|reported| reported.at);
         if guest.tell_at <= Instant::now()
-            && let Some(Reported { at, message }) = guest.untold.take()
+            && let Some(Reported { at, message }) = guest.untold()
         {
+            guest.told = Some(at);
             guest.tell_at = Instant::now() + self.tell_every;
             self.report.guest_progress(guest.term, now.boot.since(at), &message);
         }
-        let run = guest.run;
-        at.filter(|_| news).map(|at| Input::Guest(run, GuestEvent::Reported(at)))
+        let reported = guest.running.reported();
+        if !reported.has_changed().is_ok_and(|changed| changed) {
+            return None;
+        }
+        let at = reported.borrow_and_update().as_ref()?.at;
+        Some(Input::Guest(guest.run, GuestEvent::Reported(at)))
     }
 
     fn guest_event(&mut self, run: RunId, event: GuestEvent) -> Input {
         if let GuestEvent::Ended(outcome) = &event
-            && let Some(guest) = self.guest.take_if(|guest| guest.run == run)
+            && let Some(mut guest) = self.guest.take_if(|guest| guest.run == run)
         {
+            if let Some(Reported { at, message }) = guest.untold() {
+                self.report.guest_progress(guest.term, clock::boot().since(at), &message);
+            }
             self.tell_stopped(&guest, outcome);
         }
         if let GuestEvent::Ended(outcome) = &event
