@@ -8,7 +8,10 @@ use humantime::Duration;
 use leasehold_core::task::Digest;
 
 use crate::{
-    config::{Allow, AllowKubernetes, EnvVar, Name, OnReturnArg, Reference, StoreChoice, parse_digest, parse_size},
+    config::{
+        Allow, AllowKubernetes, CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice,
+        parse_digest, parse_size,
+    },
     guest::{
         files::Folder,
         imports::{http::rule::HttpRule, sockets::rule::TcpRule},
@@ -89,8 +92,8 @@ pub struct RunArgs {
     /// Several tasks, from a YAML file, instead of one by flags
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
-        "identity", "adopt", "digest", "guest_args", "env", "memory", "stop_grace", "on_return", "allow_http",
-        "allow_kubernetes", "allow_tcp", "allow_files",
+        "identity", "adopt", "digest", "guest_args", "env", "memory", "stop_grace", "progress_deadline", "callback_time",
+        "on_return", "allow_http", "allow_kubernetes", "allow_tcp", "allow_files",
         "admin",
     ])]
     pub config: Option<PathBuf>,
@@ -139,6 +142,12 @@ pub struct RunArgs {
     /// How long the component may take to stop when it is asked to
     #[arg(long, default_value = "5s")]
     pub stop_grace: Duration,
+    /// How long the component may go without reporting progress before it is stopped [default: for ever]
+    #[arg(long)]
+    pub progress_deadline: Option<ProgressDeadline>,
+    /// How long `on-stop-leading` and `on-new-leader` may take, each time
+    #[arg(long, default_value = "5s")]
+    pub callback_time: CallbackTime,
     /// What becomes of the Lease when `on-start-leading` returns ok
     #[arg(long, value_enum, default_value_t)]
     pub on_return: OnReturnArg,

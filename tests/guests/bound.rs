@@ -9,7 +9,10 @@ use std::{
 
 use leasehold::{
     clock,
-    guest::{gate::Gate, imports::checkpoint::Asked},
+    guest::{
+        gate::{Closed, Gate},
+        imports::checkpoint::Asked,
+    },
 };
 use leasehold_core::{
     task::{Outcome, StopReason},
@@ -86,7 +89,7 @@ fn a_guest_does_not_run_after_its_bound_though_every_worker_was_blocked() {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(!gate.is_executing(), "{name}");
-        assert_eq!(gate.check().map_err(|closed| closed.0), Err(StopReason::LeadershipLost));
+        assert_eq!(gate.check(), Err(Closed::Stopped(StopReason::LeadershipLost)));
         drop(blocked);
         assert_ends_by_its_bound(name, started);
     }

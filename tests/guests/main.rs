@@ -2,6 +2,7 @@
 //! an election around them.
 
 mod bound;
+mod callbacks;
 mod files;
 mod hostile;
 mod http;

@@ -1,6 +1,7 @@
 //! Hosts as processes of their own, end to end.
 
 mod bad_input;
+mod callbacks;
 mod checkpoint;
 mod cluster;
 mod config_map;
@@ -13,6 +14,8 @@ mod http;
 mod kubernetes_api;
 mod manifests;
 mod one_task;
+mod outcomes;
+mod progress;
 mod step_down;
 
 use std::time::Duration;

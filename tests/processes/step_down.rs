@@ -102,7 +102,7 @@ fn a_component_that_does_not_stop_is_waited_for_and_asked_once_however_often_the
     let said = in_folder("busy-loop", folder.path(), &[]);
     assert!(said.contains("second_"), "{said}");
     assert_stepped_down(&leader);
-    assert_eq!(only(leader.events_named("guest-stopped")).line["outcome"], "ended");
+    assert_eq!(only(leader.events_named("guest-stopped")).line["outcome"], "stopped");
     assert!(standby.wait_for_event("guest-started", 1).token() > leader.wait_for_event("released", 1).token());
 }
 

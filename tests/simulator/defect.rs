@@ -56,6 +56,16 @@ pub(crate) enum Defect {
     MissingDurationHasExpired,
     /// The foreign electors judge by the wall clock (kubert, kube-leader-election).
     ForeignExpiryByWallClock,
+    /// Nobody notices that a guest has fallen silent.
+    SilenceUnnoticed,
+    /// The control loop looks at the deadline before it looks whether the guest has reported.
+    ReportsHeardLate,
+    /// Misses of the progress deadline never release the Lease.
+    MissesForgotten,
+    /// The runtime says that `on-stop-leading` has ended while it still runs.
+    CallbackDeclaredGone,
+    /// A callback that does not end by itself is not ended.
+    CallbackNotEnded,
     /// What receives effects does not look at their tokens.
     ReceiverIgnoresTokens,
     /// Renewals write the checkpoint that stood there when the term began.

@@ -51,7 +51,7 @@ finds! {
     a_belief_that_outlasts_its_term: BeliefOutlastsTerm, as OneLeader | NoneBesideForeign | OneGuest;
     a_store_without_compare_and_swap: NoCompareAndSwap, as OneLeader | NoneBesideForeign;
     an_identity_that_is_shared: SharedIdentity, as OneLeader | NoneBesideForeign;
-    versions_that_begin_anew: VersionsRestart, as TokensGrow;
+    versions_that_begin_anew: VersionsRestart, as TokensGrow | TakenTooEarly;
     transitions_taken_for_tokens: TransitionsAsToken, as TokensGrow;
     a_guest_declared_gone_while_it_runs: GuestDeclaredGone, as ReleasedUnderGuest | SecondGuest | EndsTooEarly;
     a_release_on_request_before_the_guest_has_stopped: ReleasesOnRequest, as ReleasedUnderGuest | SecondGuest;
@@ -68,6 +68,11 @@ finds! {
     expiry_by_the_wall_clock: ExpiryByWallClock, as TakenTooEarly | OneLeader;
     a_missing_duration_that_has_expired: MissingDurationHasExpired, as TakenTooEarly;
     foreign_electors_that_go_by_the_wall_clock: ForeignExpiryByWallClock, as NoneBesideForeign;
+    silence_that_nobody_notices: SilenceUnnoticed, as SilentGuest;
+    reports_that_are_heard_too_late: ReportsHeardLate, as StoppedThoughReporting;
+    misses_that_are_forgotten: MissesForgotten, as SilentLeadsOn;
+    a_callback_declared_gone_while_it_runs: CallbackDeclaredGone, as ReleasedUnderCallback | StartedUnderCallback | EndsTooEarly;
+    a_callback_that_nobody_ends: CallbackNotEnded, as NobodyLeads | LeadsOn;
     a_receiver_that_ignores_tokens: ReceiverIgnoresTokens, as EffectOrder;
     renewals_that_write_an_old_checkpoint: RenewalsWriteOldCheckpoint, as CheckpointLost;
     saves_that_are_answered_unwritten: SavesAnsweredUnwritten, as SavedUnwritten;

@@ -16,6 +16,7 @@ use crate::{
     clock::{MILLISECOND, SECOND, TrueTime},
     defect::Defect,
     invariants::Rule,
+    progress::Progress,
     tally::Seen,
     world::{Event, ProcessId, World},
 };
@@ -47,6 +48,7 @@ pub(crate) struct Guest {
     /// The last that its gate was told.
     pub(crate) bound: BootTime,
     pub(crate) calling: Calling,
+    pub(crate) progress: Progress,
 }
 
 fn tick_ns() -> u64 {
@@ -130,8 +132,16 @@ impl World {
             self.tally.count(Seen::Swapped);
         }
         self.tally.count(Seen::GuestStarted);
-        self.processes[process].guest =
-            Some(Guest { run, token, executes: false, bound: BootTime::ZERO, calling: Calling::NotYet });
+        self.owes_end(process, token);
+        self.count_misses(process, token);
+        self.processes[process].guest = Some(Guest {
+            run,
+            token,
+            executes: false,
+            bound: BootTime::ZERO,
+            calling: Calling::NotYet,
+            progress: Progress::from(self.boot(process)),
+        });
         let leadership = self.processes[process].gate.published.clone();
         self.publish(process, &leadership, false);
         self.within(300 * MILLISECOND, Event::GuestBegins(process, run));
@@ -159,6 +169,7 @@ impl World {
         }
         self.within(SECOND, Event::GuestActs(process, run));
         self.within(SECOND, Event::GuestCalls(process, run));
+        self.guest_may_report(process, run);
     }
 
     pub(crate) fn guest_is_asked(&mut self, process: ProcessId, run: RunId, reason: StopReason) {
@@ -206,6 +217,7 @@ impl World {
         }
         if self.guest(process, run).is_some_and(|guest| guest.executes) {
             self.tally.count(Seen::GuestSteppedDown);
+            self.forget_misses(process);
             self.deliver(process, Input::Guest(run, GuestEvent::SteppedDown));
         }
     }
@@ -216,6 +228,7 @@ impl World {
             return;
         }
         if self.guest(process, run).is_some() {
+            self.note_miss(process);
             self.processes[process].guest = None;
             self.deliver(process, Input::Guest(run, GuestEvent::Ended(outcome)));
         }

@@ -26,6 +26,14 @@ pub(crate) enum Rule {
     SecondGuest,
     /// The Lease is not released while the guest exists.
     ReleasedUnderGuest,
+    /// Nor while its module is being told of the term's end,
+    ReleasedUnderCallback,
+    /// and no guest starts before that is over.
+    StartedUnderCallback,
+    /// The module is told of the end of each term in which it ran, once.
+    EndToldOnce,
+    /// It hears of each new leader, in order.
+    LeadersInOrder,
     /// Who was told of another holder does not lead.
     ToldOfAnother,
     /// A record that was not seen to run out is not taken over.
@@ -46,6 +54,12 @@ pub(crate) enum Rule {
     EndsUnasked,
     /// and leaves no guest and no term behind.
     EndsTooEarly,
+    /// A guest that does not report progress is stopped.
+    SilentGuest,
+    /// One that does is not, for that.
+    StoppedThoughReporting,
+    /// Who has missed its progress deadline too often in a row gives the Lease up.
+    SilentLeadsOn,
     /// Somebody leads.
     NobodyLeads,
     /// Who was asked to step down does.
@@ -245,6 +259,11 @@ impl World {
                 self.invariants.violated(Rule::GuestInTerm, || {
                     format!("the guest of {who} runs {past:?} past the end of its term")
                 });
+            }
+            if let Some(silent) = self.silent_too_long(id) {
+                let who = &process.identity;
+                self.invariants
+                    .violated(Rule::SilentGuest, || format!("the guest of {who} runs on, silent for {silent:?}"));
             }
             if let Some((other, token)) = first {
                 if self.invariants.excused(token, guest.token) {

@@ -8,6 +8,7 @@
 //! `LEASEHOLD_SIM_PLAN=json` that of this plan in place of the seed's own. A history that fails is made as small
 //! as it gets (`shrink`), and told with both.
 
+mod callbacks;
 mod checkpoints;
 mod clock;
 mod defect;
@@ -24,6 +25,7 @@ mod operator;
 mod plan;
 mod planted;
 mod processes;
+mod progress;
 mod script;
 mod shrink;
 mod stepping;

@@ -121,6 +121,12 @@ impl World {
                         format!("{who} releases the lease while its guest exists")
                     });
                 }
+                if record.holder.is_none() && sender.calls.stopping.is_some() {
+                    let who = &sender.identity;
+                    self.invariants.violated(Rule::ReleasedUnderCallback, || {
+                        format!("{who} releases the lease while its module is told of the term's end")
+                    });
+                }
                 self.tally.count(Seen::WriteApplied);
                 if sender.sent.is_none_or(|(sent, _)| sent != id) {
                     self.tally.count(Seen::AppliedAfterTimeout);

@@ -68,6 +68,12 @@ pub(crate) struct Plan {
     pub(crate) renew_deadline_ms: u64,
     pub(crate) retry_period_ms: u64,
     pub(crate) stop_grace_ms: u64,
+    /// By when guests have to report progress, if they have to.
+    pub(crate) progress_deadline_ms: Option<u64>,
+    /// The modules have callbacks, which take so long at most.
+    pub(crate) callbacks_ms: Option<u64>,
+    /// The machine whose guests never report any, but for a lull.
+    pub(crate) sick: Option<usize>,
     #[serde(with = "OnReturnText")]
     pub(crate) on_return: OnReturn,
     pub(crate) stay_out_s: u64,
@@ -102,6 +108,9 @@ impl Plan {
             renew_deadline_ms,
             retry_period_ms,
             stop_grace_ms: rng.u64(0..6_000),
+            progress_deadline_ms: [None, Some(1_500), Some(10_000), Some(30_000)][rng.usize(..4)],
+            callbacks_ms: [None, Some(500), Some(5_000)][rng.usize(..3)],
+            sick: rng.bool().then(|| rng.usize(..2)),
             on_return: [OnReturn::Hold, OnReturn::Release, OnReturn::Restart][rng.usize(..3)],
             stay_out_s: rng.u64(1..30),
             rate_ppm_max: if defect == Some(Defect::ClocksFarApart) { 50_000 } else { 4_000 },
@@ -127,12 +136,18 @@ impl Plan {
             stop_grace: Duration::from_millis(self.stop_grace_ms),
             on_return: self.on_return,
             stay_out: Duration::from_secs(self.stay_out_s),
+            progress_deadline: self.progress_deadline_ms.map(Duration::from_millis),
+            failures_max: match self.defect {
+                Some(Defect::MissesForgotten) => u32::MAX,
+                _ => TaskConfig::default().failures_max,
+            },
             ..TaskConfig::default()
         }
     }
 
+    /// How long a guest may take to stop, and its module to be told.
     pub(crate) fn grace(&self) -> TrueTime {
-        self.stop_grace_ms * MILLISECOND
+        (self.stop_grace_ms + self.callbacks_ms.unwrap_or(0)) * MILLISECOND
     }
 
     /// How long after the last fault somebody has to lead and to run its guest: the longest that a
@@ -141,6 +156,27 @@ impl Plan {
         let by_hand = self.faults.iter().any(|planned| planned.fault == Fault::EditOverwrite);
         let longest = self.foreigners.iter().map(|foreign| foreign.lease_s).max().unwrap_or(0).max(self.lease_s);
         let believed_s = if by_hand { u64::MAX } else { longest }.min(FOREIGN_DURATION_MAX.as_secs());
-        (believed_s + 2 * self.stay_out_s + 60) * SECOND + self.grace()
+        (believed_s + 2 * self.stay_out_s + 60) * SECOND + self.grace() + self.progress_deadline()
+    }
+
+    /// Zero where there is none.
+    pub(crate) fn progress_deadline(&self) -> TrueTime {
+        self.progress_deadline_ms.unwrap_or(0) * MILLISECOND
+    }
+
+    /// How long it may take until a machine whose guests are silent has given the Lease up, and another has it: as
+    /// many misses as there may be, with the delays between them.
+    pub(crate) fn cured_within(&self) -> TrueTime {
+        let config = TaskConfig::default();
+        let misses: TrueTime = config.failures_max.into();
+        let delays: TrueTime = (0..misses - 1).map(|miss| SECOND << miss).sum();
+        match (self.sick, self.progress_deadline_ms) {
+            (Some(_), Some(_)) => {
+                misses * (self.progress_deadline() + self.grace() + SECOND)
+                    + delays
+                    + (2 * self.stay_out_s + 10) * SECOND
+            }
+            _ => 0,
+        }
     }
 }

@@ -8,6 +8,7 @@ use leasehold_core::{
 };
 
 use crate::{
+    callbacks::Calls,
     clock::SECOND,
     defect::Defect,
     faults::Heal,
@@ -42,12 +43,16 @@ impl World {
             alive: true,
             loop_paused: false,
             paused: false,
+            goes_on_since: 0,
+            misses: 0,
+            missed_in: 0,
             inbox: VecDeque::new(),
             frozen: Vec::new(),
             wake: 0,
             watch: Watch::default(),
             gate: Gate::default(),
             guest: None,
+            calls: Calls::default(),
             sent: None,
             last_write_took: 0,
             told: Told::default(),
@@ -58,7 +63,7 @@ impl World {
         self.machines[machine].process = Some(process);
         self.within(SECOND, Event::Wake(process, 0));
         self.within(SECOND, Event::WatchConnects(process));
-        let module = self.module.to_string().into();
+        let module = self.module();
         self.within(3 * SECOND, Event::Deliver(process, Input::Module(module)));
     }
 
@@ -85,6 +90,7 @@ impl World {
         if self.processes[process].paused || self.processes[process].loop_paused {
             return; // By something else.
         }
+        self.processes[process].goes_on_since = self.now;
         if self.rng.bool() {
             self.deliver(process, Input::Tick);
         }
@@ -104,6 +110,9 @@ impl World {
         if self.processes[process].guest.is_some() {
             self.invariants.violated(Rule::EndsTooEarly, || "a host ends while its guest exists".to_owned());
         }
+        if self.processes[process].calls.stopping.is_some() {
+            self.invariants.violated(Rule::EndsTooEarly, || "a host ends while it tells of a term's end".to_owned());
+        }
         if let Leadership::Leading { .. } = self.processes[process].gate.published {
             self.invariants.violated(Rule::EndsTooEarly, || "a host ends while it leads".to_owned());
         }
@@ -114,6 +123,7 @@ impl World {
         let target = &mut self.processes[process];
         target.alive = false;
         target.guest = None;
+        target.calls = Calls::default();
         target.inbox.clear();
         let machine = target.machine;
         self.machines[machine].process = None;
@@ -137,7 +147,7 @@ impl World {
     pub(crate) fn swap_module(&mut self) {
         self.module += 1;
         for process in 0..self.processes.len() {
-            let module = self.module.to_string().into();
+            let module = self.module();
             self.within(SECOND, Event::Deliver(process, Input::Module(module)));
         }
     }

@@ -86,6 +86,9 @@ fn smaller(plan: &Plan) -> Vec<Plan> {
         with(&|plan| part(&mut plan.net));
     }
     with(&|plan| plan.kubelet_tells = false);
+    with(&|plan| plan.sick = None);
+    with(&|plan| plan.callbacks_ms = None);
+    with(&|plan| plan.progress_deadline_ms = None);
     with(&|plan| plan.rate_ppm_max = 0);
     with(&|plan| plan.on_return = OnReturn::Hold);
     with(&|plan| plan.stop_grace_ms = 0);

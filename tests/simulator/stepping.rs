@@ -4,10 +4,12 @@ use leasehold_core::{
     checkpoint::Call,
     election::{LossReason, Notice, Reply},
     replica::{Action, Input},
+    task::StopReason,
 };
 
 use crate::{
     clock::MILLISECOND,
+    defect::Defect,
     invariants::Rule,
     planted,
     tally::Seen,
@@ -16,6 +18,12 @@ use crate::{
 
 impl World {
     pub(crate) fn step(&mut self, process: ProcessId, input: Input) {
+        if self.plan.defect != Some(Defect::ReportsHeardLate) || !matches!(input, Input::Tick) {
+            self.hand_report_over(process);
+        }
+        if matches!(input, Input::Module(_)) {
+            self.forget_misses(process);
+        }
         let now = self.machines[self.processes[process].machine].clock.now(self.now);
         // What comes when it was given up tells nothing: a real host does not even wait for it.
         let target = &mut self.processes[process];
@@ -39,7 +47,7 @@ impl World {
         }
     }
 
-    fn step_replica(&mut self, process: ProcessId, input: Input) {
+    pub(crate) fn step_replica(&mut self, process: ProcessId, input: Input) {
         let target = &mut self.processes[process];
         let clock = &self.machines[target.machine].clock;
         let now = clock.now(self.now);
@@ -94,9 +102,12 @@ impl World {
                 self.send(process, id, request);
             }
             Action::Start { run, module, term } => self.guest_starts(process, run, &module, term.token),
+            Action::AskToStop(run, StopReason::Unresponsive) => self.silent_guest_is_asked(process, run),
             Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
             Action::End(run, reason) => self.guest_is_ended(process, run, reason),
             Action::Answer(id, answer) => self.answers(process, id, &answer),
+            Action::Call { run, callback, .. } => self.callback_starts(process, run, callback),
+            Action::TellSkipped(identity) => self.leader_skipped(process, &identity),
             Action::Tell(notice) => self.tell(process, &notice),
             Action::TellRestart(_) => self.tally.count(Seen::Restarted),
             Action::Exit => self.exit(process),
@@ -105,14 +116,24 @@ impl World {
 
     fn tell(&mut self, process: ProcessId, notice: &Notice) {
         match notice {
-            Notice::Leading(term) => self.term_begins(process, term.token),
+            Notice::Leading(term) => {
+                let identity = self.processes[process].identity.clone();
+                self.leader_heard(process, &identity);
+                self.term_begins(process, term.token);
+            }
             Notice::Lost(_, LossReason::Expired) => self.tally.count(Seen::Expired),
             Notice::Lost(_, LossReason::TakenBy(_)) => self.tally.count(Seen::Taken),
             Notice::Lost(_, LossReason::Cleared) => self.tally.count(Seen::Cleared),
             Notice::Lost(_, LossReason::Deleted) => self.tally.count(Seen::Deleted),
-            Notice::Released(_) => self.tally.count(Seen::Released),
+            Notice::Released(term) => {
+                self.check_end_told(process, term.token);
+                self.tally.count(Seen::Released);
+            }
             Notice::StepDownRequested(_) => self.hears_request(process),
-            Notice::NewLeader(_) => self.tally.count(Seen::NewLeader),
+            Notice::NewLeader(leader) => {
+                self.leader_heard(process, leader);
+                self.tally.count(Seen::NewLeader);
+            }
             Notice::HolderEnded(_) => self.tally.count(Seen::EndBelieved),
             Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
         }

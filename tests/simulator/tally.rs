@@ -19,6 +19,8 @@ seen! {
     TookFromForeign,
     // What the guests did.
     GuestStarted, GuestReturned, GuestFailed, GuestSteppedDown, AskedToStop, EndedHard, GateClosed, Restarted, Swapped,
+    Reported, FellSilent, StoppedSilent, SilentInARow,
+    StopTold, StopToldAfterLoss, CallbackTimedOut, LeaderTold,
     EffectAccepted, EffectRefused,
     Saved, SaveWritten, SaveRefused, SaveOutOfTerm, Loaded, LoadedNothing, LoadWaited,
     // What the store said.

@@ -12,6 +12,7 @@ use leasehold_core::{
 };
 
 use crate::{
+    callbacks::Calls,
     checkpoints::Checkpoints,
     clock::{Clock, MILLISECOND, SECOND, TrueTime},
     defect::Defect,
@@ -56,6 +57,9 @@ pub(crate) enum Event {
     /// The guest does what it was going to do by itself.
     GuestEnds(ProcessId, RunId, Outcome),
     GuestStepsDown(ProcessId, RunId),
+    GuestReports(ProcessId, RunId),
+    /// The call has ended; by itself, or because its time was over.
+    CallEnds(ProcessId, RunId, bool),
     /// The guest was ended from outside and is gone now.
     GuestGone(ProcessId, RunId, Outcome),
     /// The gate looks at the clock, if nothing was published since.
@@ -106,6 +110,12 @@ pub(crate) struct Process {
     pub(crate) loop_paused: bool,
     /// Nothing of it runs.
     pub(crate) paused: bool,
+    /// Since when its control loop runs.
+    pub(crate) goes_on_since: TrueTime,
+    /// How many of its guests in a row, in one term, have ended for want of progress.
+    pub(crate) misses: u32,
+    /// That term's token.
+    pub(crate) missed_in: u64,
     pub(crate) inbox: VecDeque<Input>,
     /// What the guest would have done while nothing ran.
     pub(crate) frozen: Vec<Event>,
@@ -114,6 +124,7 @@ pub(crate) struct Process {
     pub(crate) watch: Watch,
     pub(crate) gate: Gate,
     pub(crate) guest: Option<Guest>,
+    pub(crate) calls: Calls,
     /// The request under way, when it was sent, and how long the last answered write took.
     pub(crate) sent: Option<(RequestId, TrueTime)>,
     pub(crate) last_write_took: TrueTime,
@@ -136,6 +147,8 @@ pub(crate) struct World {
     pub(crate) store_silent: bool,
     pub(crate) store_down: bool,
     pub(crate) calm: bool,
+    /// The plan's sick machine is well again.
+    pub(crate) cured: bool,
     pub(crate) module: u64,
     pub(crate) machines: Vec<Machine>,
     pub(crate) processes: Vec<Process>,
@@ -201,6 +214,7 @@ impl World {
             store_silent: false,
             store_down: false,
             calm: false,
+            cured: false,
             module: 1,
             machines,
             processes: Vec::new(),
@@ -247,8 +261,18 @@ impl World {
         let nobody = |text: &str| Violation::new(Rule::NobodyLeads, text);
         let calm = self.plan.rough_ms * MILLISECOND + self.lull_lasts() + self.plan.settles_within();
         self.run_until(calm)?;
+        let calm = calm + self.plan.cured_within();
+        self.run_until(calm)?;
         let leader =
             self.running_leader().ok_or_else(|| nobody("nobody leads and runs a guest, though all has been calm"))?;
+        if self.is_sick(leader) {
+            let text = format!(
+                "{} leads on, though none of its guests has reported progress",
+                self.processes[leader].identity
+            );
+            return Err(Violation::new(Rule::SilentLeadsOn, text));
+        }
+        self.cured = true;
         self.operator_asks();
         let handed_over = calm + self.plan.grace() + 5 * SECOND;
         self.run_until(handed_over)?;
@@ -319,6 +343,8 @@ impl World {
             Event::GuestBegins(process, run) => self.guest_begins(process, run),
             Event::GuestEnds(process, run, outcome) => self.guest_ends(process, run, outcome),
             Event::GuestStepsDown(process, run) => self.guest_steps_down(process, run),
+            Event::CallEnds(process, run, in_time) => self.call_ends(process, run, in_time),
+            Event::GuestReports(process, run) => self.guest_reports(process, run),
             Event::GuestGone(process, run, outcome) => self.guest_gone(process, run, outcome),
             Event::GateCloses(process, publication) => self.gate_closes(process, publication),
             Event::GuestActs(process, run) => self.guest_acts(process, run),

@@ -42,6 +42,14 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
+/// The guest of this name in guest-examples with its debug information.
+pub fn guest_with_lines(name: &str) -> PathBuf {
+    let examples = root().join("guest-examples");
+    cargo(&examples.join("Cargo.toml"), &["--target", "wasm32-wasip2", "--package", name]);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(examples.join("target"), PathBuf::from);
+    target.join(format!("wasm32-wasip2/debug/{}.wasm", name.replace('-', "_")))
+}
+
 /// The guest of this name in guest-examples, as a core module of WASI preview 1.
 pub fn preview1(name: &str) -> PathBuf {
     let examples = root().join("guest-examples");

@@ -14,7 +14,8 @@ use leasehold::{
     guest::{
         imports::checkpoint::CheckpointCall,
         module::ReadyModule,
-        runtime::{GuestConfig, GuestRuntime, GuestTerm, RunEvents, RunningGuest},
+        runtime::{GuestConfig, GuestRuntime, GuestTerm, Run, RunEvents, RunningGuest},
+        world::Call,
     },
     log::Subject,
 };
@@ -80,6 +81,17 @@ impl GuestBench {
         valid_for: Duration,
         change: impl FnOnce(&mut GuestConfig),
     ) -> Started {
+        self.call_with(module, Call::StartLeading, valid_for, change)
+    }
+
+    /// Makes this call in place of `on-start-leading`.
+    pub fn call_with(
+        &self,
+        module: &Arc<ReadyModule>,
+        call: Call,
+        valid_for: Duration,
+        change: impl FnOnce(&mut GuestConfig),
+    ) -> Started {
         static TOKENS: AtomicU64 = AtomicU64::new(1);
         let token = TOKENS.fetch_add(1, Ordering::Relaxed);
         let mut config = GuestConfig::default();
@@ -92,7 +104,8 @@ impl GuestBench {
             valid_until: clock::boot() + valid_for,
         };
         let (sender, events, calls) = RunEvents::channel();
-        let guest = self.guests.start(RunId(token), module.clone(), &config, &subject, term, sender);
+        let run = Run { id: RunId(token), module: module.clone(), call, term };
+        let guest = self.guests.start(run, &config, &subject, sender);
         Started { guest, token, events, calls }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     checkpoint::{Answer, Call, CallId},
     election::{self, Election, ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{StoreFailure, WatchEvent},
-    task::{Command, Digest, GuestEvent, RunId, StopReason, Task, TaskConfig},
+    task::{Callback, Command, Digest, GuestEvent, Module, RunId, StopReason, Task, TaskConfig},
     time::{BootTime, Now},
 };
 
@@ -31,7 +31,7 @@ pub enum Input {
     /// It is proven that the process with this identity has ended.
     HolderEnded(String),
     /// This module is ready to be instantiated.
-    Module(Digest),
+    Module(Module),
     /// This run's guest did something.
     Guest(RunId, GuestEvent),
     /// This run's guest asks for something about its checkpoint.
@@ -66,6 +66,18 @@ pub enum Action {
     End(RunId, StopReason),
     /// Tell the guest that waits for it.
     Answer(CallId, Answer),
+    /// Instantiate the module beside what else runs, and make this call. It has a time limit, which whoever
+    /// calls sees to.
+    Call {
+        /// To be given back with its end.
+        run: RunId,
+        /// What to instantiate.
+        module: Digest,
+        /// What to call.
+        callback: Callback,
+    },
+    /// Tell people that nobody calls `on-new-leader` with this identity, because too many others wait.
+    TellSkipped(String),
     /// Tell people about the election.
     Tell(Notice),
     /// Tell people that the guest will be started again after this delay.
@@ -97,7 +109,7 @@ impl Replica {
             Input::Answered(id, result) => (ToElection::Answered(id, result), ToTask::Tick),
             Input::Watched(event) => (ToElection::Watched(event), ToTask::Tick),
             Input::HolderEnded(identity) => (ToElection::HolderEnded(identity), ToTask::Tick),
-            Input::Module(digest) => (ToElection::Tick, ToTask::Module(digest)),
+            Input::Module(module) => (ToElection::Tick, ToTask::Module(module)),
             // It is gone: nothing more is written for it, not even by this step.
             Input::Guest(run, event @ GuestEvent::Ended(_)) if self.task.run() == Some(run) => {
                 (ToElection::CallDropped, ToTask::Guest(run, event))
@@ -115,6 +127,9 @@ impl Replica {
         self.step_task(now, to_task, &mut actions);
         if acting.is_some() && self.task.acting() != acting {
             self.step_election(now, election::Input::CallDropped, &mut actions);
+        }
+        for leader in self.new_leaders(&actions) {
+            self.step_task(now, ToTask::NewLeader(leader), &mut actions);
         }
         actions
     }
@@ -134,6 +149,16 @@ impl Replica {
         self.task.run()
     }
 
+    /// Who leads, as the election has just told: another, or this replica.
+    fn new_leaders(&self, actions: &[Action]) -> Vec<String> {
+        let identity = |action: &Action| match action {
+            Action::Tell(Notice::NewLeader(identity)) => Some(identity.clone()),
+            Action::Tell(Notice::Leading(_)) => Some(self.election.identity().to_owned()),
+            _ => None,
+        };
+        actions.iter().filter_map(identity).collect()
+    }
+
     fn step_election(&mut self, now: Now, input: election::Input, actions: &mut Vec<Action>) {
         actions.extend(self.election.step(now, input).into_iter().map(|action| match action {
             election::Action::Send { id, request } => Action::Send { id, request },
@@ -150,6 +175,8 @@ impl Replica {
                 Command::Start { run, module, term } => actions.push(Action::Start { run, module, term }),
                 Command::AskToStop(run, reason) => actions.push(Action::AskToStop(run, reason)),
                 Command::End(run, reason) => actions.push(Action::End(run, reason)),
+                Command::Call { run, module, callback } => actions.push(Action::Call { run, module, callback }),
+                Command::TellSkipped(identity) => actions.push(Action::TellSkipped(identity)),
                 Command::TellRestart(delay) => actions.push(Action::TellRestart(delay)),
                 // Nothing of the guest runs any more: the task's state says so, and is not asked again.
                 Command::StepDown(stay_out) => self.step_election(now, election::Input::StepDown(stay_out), actions),

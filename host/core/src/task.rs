@@ -2,14 +2,23 @@
 //!
 //! Pure, like the election. Invariants:
 //!
-//! - **3** The Lease is given up ([`Command::StepDown`]) only when no guest runs.
+//! - **3** The Lease is given up ([`Command::StepDown`]) only when no guest runs, and when `on-stop-leading`, of a
+//!   module that has it, has been called and has ended.
 //! - **4** A guest is asked to stop before it is ended, except where the term is over.
 //! - At most one guest exists at any time: the next starts only after the last one's
 //!   [`GuestEvent::Ended`].
+//! - A guest that has to report progress and falls silent is stopped, which is a failure like a trap; after
+//!   several in a row the Lease is another's. So failover follows the health of the task, not only of the process.
+//!
+//! A module that observes hears once of the end of each term in which it ran: before the Lease is given up, or after
+//! it was lost; in any case after its guest is gone, and before the next one starts. The calls have a time limit that
+//! somebody else sees to, so that they hold nothing up for longer than that. Who leads ([`Callback::NewLeader`]) it
+//! hears beside whatever else happens.
 //!
 //! That a guest does not outlive its term does not depend on this machine: the guest's own gate
 //! knows `valid_until` (invariant 2).
 
+mod new_leaders;
 mod vocabulary;
 
 use std::time::Duration;
@@ -19,7 +28,10 @@ use crate::{
     time::BootTime,
 };
 
-pub use self::vocabulary::{Command, Digest, GuestEvent, Input, OnReturn, Outcome, RunId, StopReason, TaskConfig};
+use self::new_leaders::NewLeaders;
+pub use self::vocabulary::{
+    Callback, Command, Digest, GuestEvent, Input, Module, OnReturn, Outcome, RunId, StopReason, TaskConfig,
+};
 
 #[derive(Clone, Debug)]
 enum State {
@@ -27,6 +39,8 @@ enum State {
     Idle,
     Running(Running),
     Stopping(Stopping),
+    /// `on-stop-leading` runs, and no guest.
+    Calling(Calling),
     /// The term's work is done.
     Done(Term),
     /// The guest failed, or returned and is to be restarted.
@@ -40,19 +54,50 @@ enum State {
 struct Running {
     run: RunId,
     term: Term,
-    module: Digest,
+    module: Module,
     started: BootTime,
+    /// When it last reported progress; its start, until it does.
+    reported: BootTime,
 }
 
 #[derive(Clone, Debug)]
 struct Stopping {
-    run: RunId,
-    term: Term,
+    guest: Running,
     reason: StopReason,
     /// When the grace time is over.
     end_at: BootTime,
     /// [`Command::End`] was given.
     ended: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Calling {
+    run: RunId,
+    then: Then,
+}
+
+/// What follows when `on-stop-leading` has ended.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    StepDown(StayOut),
+    /// The term is lost; the next guest starts no earlier than this.
+    Wait {
+        until: BootTime,
+    },
+}
+
+/// A term in which a guest has run whose module is to hear of the term's end.
+#[derive(Clone, Debug)]
+struct Owed {
+    term: Term,
+    module: Digest,
+}
+
+impl Running {
+    /// By when it has to report progress, if it has to.
+    fn report_due(&self, config: &TaskConfig) -> Option<BootTime> {
+        config.progress_deadline.map(|deadline| self.reported + deadline)
+    }
 }
 
 impl Stopping {
@@ -69,17 +114,29 @@ impl Stopping {
 pub struct Task {
     config: TaskConfig,
     state: State,
-    module: Option<Digest>,
+    module: Option<Module>,
     runs: u64,
     /// Failures in a row.
     failures: u32,
     shutting_down: bool,
+    owed: Option<Owed>,
+    new_leaders: NewLeaders,
 }
 
 impl Task {
     /// A task without a module.
     pub fn new(config: TaskConfig) -> Self {
-        Self { config, state: State::Idle, module: None, runs: 0, failures: 0, shutting_down: false }
+        let new_leaders = NewLeaders::default();
+        Self {
+            config,
+            state: State::Idle,
+            module: None,
+            runs: 0,
+            failures: 0,
+            shutting_down: false,
+            owed: None,
+            new_leaders,
+        }
     }
 
     /// Takes in one input, and the leadership as it is at `now`, and returns, in order, what to do.
@@ -88,27 +145,35 @@ impl Task {
         match input {
             Input::Tick => {}
             Input::Shutdown => self.shutting_down = true,
-            Input::Module(digest) => {
-                if self.module.as_ref() != Some(&digest) {
+            Input::Module(module) => {
+                if self.module.as_ref() != Some(&module) {
                     self.failures = 0;
-                    if matches!(self.state, State::Waiting { .. } | State::Done(_)) {
-                        self.state = State::Idle;
+                    match &mut self.state {
+                        State::Waiting { .. } | State::Done(_) => self.state = State::Idle,
+                        State::Calling(Calling { then: Then::Wait { until }, .. }) => *until = now,
+                        _ => {}
                     }
                 }
-                self.module = Some(digest);
+                self.module = Some(module);
+            }
+            Input::NewLeader(identity) => {
+                commands.extend(self.new_leaders.hear(identity).map(Command::TellSkipped));
             }
             Input::Guest(run, event) if Some(run) == self.run() => {
                 self.on_guest(now, leadership, event, &mut commands);
             }
+            Input::Guest(run, GuestEvent::Ended(_)) => self.on_called(run, &mut commands),
             Input::Guest(..) => {}
         }
         self.advance(now, leadership, &mut commands);
+        self.call_on_new_leader(&mut commands);
         commands
     }
 
     /// When [`Task::step`] has to be called next if nothing else happens; after the last step.
     pub fn next_deadline(&self) -> Option<BootTime> {
         match &self.state {
+            State::Running(running) => running.report_due(&self.config),
             State::Stopping(Stopping { end_at, ended: false, .. }) => Some(*end_at),
             State::Waiting { until } => Some(*until),
             _ => None,
@@ -118,7 +183,7 @@ impl Task {
     /// The run whose guest exists.
     pub fn run(&self) -> Option<RunId> {
         match &self.state {
-            State::Running(Running { run, .. }) | State::Stopping(Stopping { run, .. }) => Some(*run),
+            State::Running(running) | State::Stopping(Stopping { guest: running, .. }) => Some(running.run),
             _ => None,
         }
     }
@@ -140,11 +205,19 @@ impl Task {
             }
             (GuestEvent::SteppedDown, State::Stopping(stopping)) => stopping.step_down(),
             (GuestEvent::SteppedDown, _) => {}
+            (GuestEvent::Reported(at), State::Running(running)) => running.reported = running.reported.max(at),
+            (GuestEvent::Reported(_), _) => {}
             (GuestEvent::Ended(_), State::Stopping(stopping)) => {
                 let reason = stopping.reason;
+                let replaced = self.module.as_ref() != Some(&stopping.guest.module);
                 self.state = State::Idle;
-                if reason == StopReason::SteppedDown {
-                    commands.push(Command::StepDown(StayOut::For(self.config.stay_out)));
+                match reason {
+                    StopReason::SteppedDown => self.step_down(leadership, reason, commands),
+                    // However long it had run before: what ends for want of progress was not healthy.
+                    StopReason::Unresponsive if !replaced && !self.shutting_down => {
+                        self.on_failure(now, leadership, reason, commands);
+                    }
+                    _ => {}
                 }
             }
             (GuestEvent::Ended(outcome), State::Running(running)) => {
@@ -153,7 +226,7 @@ impl Task {
                 if matches!(outcome, Outcome::Ended(_)) && term_of(leadership) != Some(running.term) {
                     self.state = State::Idle;
                 } else {
-                    self.on_own_end(now, &running, &outcome, commands);
+                    self.on_own_end(now, leadership, &running, &outcome, commands);
                 }
             }
             (GuestEvent::Ended(_), _) => {}
@@ -161,30 +234,35 @@ impl Task {
     }
 
     /// The guest ended without having been asked to.
-    fn on_own_end(&mut self, now: BootTime, running: &Running, outcome: &Outcome, commands: &mut Vec<Command>) {
+    fn on_own_end(
+        &mut self,
+        now: BootTime,
+        leadership: &Leadership,
+        running: &Running,
+        outcome: &Outcome,
+        commands: &mut Vec<Command>,
+    ) {
         if now.since(running.started) >= self.config.healthy_after || *outcome == Outcome::Returned {
             self.failures = 0;
         }
-        let step_down = Command::StepDown(StayOut::For(self.config.stay_out));
         match (outcome, self.config.on_return) {
             (Outcome::Returned, OnReturn::Hold) => self.state = State::Done(running.term),
-            (Outcome::Returned, OnReturn::Release) => {
-                self.state = State::Idle;
-                commands.push(step_down);
-            }
+            (Outcome::Returned, OnReturn::Release) => self.step_down(leadership, StopReason::SteppedDown, commands),
             (Outcome::Returned, OnReturn::Restart) => self.wait(now, self.config.restart_delay, commands),
-            (_, _) => {
-                self.failures += 1;
-                if self.failures >= self.config.failures_max {
-                    self.failures = 0;
-                    self.state = State::Idle;
-                    commands.push(step_down);
-                } else {
-                    let doublings = (self.failures - 1).min(16);
-                    let delay = self.config.restart_delay.saturating_mul(1 << doublings);
-                    self.wait(now, delay.min(self.config.restart_delay_max), commands);
-                }
-            }
+            (_, _) => self.on_failure(now, leadership, StopReason::SteppedDown, commands),
+        }
+    }
+
+    /// Another run after a delay that grows, or another replica's turn.
+    fn on_failure(&mut self, now: BootTime, leadership: &Leadership, reason: StopReason, commands: &mut Vec<Command>) {
+        self.failures += 1;
+        if self.failures >= self.config.failures_max {
+            self.failures = 0;
+            self.step_down(leadership, reason, commands);
+        } else {
+            let doublings = (self.failures - 1).min(16);
+            let delay = self.config.restart_delay.saturating_mul(1 << doublings);
+            self.wait(now, delay.min(self.config.restart_delay_max), commands);
         }
     }
 
@@ -193,11 +271,75 @@ impl Task {
         commands.push(Command::TellRestart(delay));
     }
 
+    /// No guest runs any more: the Lease is another's, for a while.
+    fn step_down(&mut self, leadership: &Leadership, reason: StopReason, commands: &mut Vec<Command>) {
+        self.give_up(leadership, reason, StayOut::For(self.config.stay_out), commands);
+    }
+
+    /// First whoever is to hear of the term's end does.
+    fn give_up(&mut self, leadership: &Leadership, reason: StopReason, stay_out: StayOut, commands: &mut Vec<Command>) {
+        match self.owed.take() {
+            Some(owed) => {
+                let reason = match term_of(leadership) == Some(owed.term) {
+                    true => reason,
+                    false => StopReason::LeadershipLost,
+                };
+                self.call_on_stop_leading(owed, reason, Then::StepDown(stay_out), commands);
+            }
+            None => {
+                self.state = if stay_out == StayOut::Forever { State::Finished } else { State::Idle };
+                commands.push(Command::StepDown(stay_out));
+            }
+        }
+    }
+
+    fn call_on_stop_leading(&mut self, owed: Owed, reason: StopReason, then: Then, commands: &mut Vec<Command>) {
+        self.runs += 1;
+        let run = RunId(self.runs);
+        let callback = Callback::StopLeading { term: owed.term, reason };
+        commands.push(Command::Call { run, module: owed.module, callback });
+        self.state = State::Calling(Calling { run, then });
+    }
+
+    /// A callback is gone, if this was one.
+    fn on_called(&mut self, run: RunId, commands: &mut Vec<Command>) {
+        if self.new_leaders.ended(run) {
+            return;
+        }
+        let then = match &self.state {
+            State::Calling(calling) if calling.run == run => calling.then,
+            _ => return,
+        };
+        match then {
+            Then::Wait { until } => self.state = State::Waiting { until },
+            Then::StepDown(stay_out) => {
+                self.state = State::Idle;
+                // Or it is given up for ever, in this very step.
+                if !self.shutting_down {
+                    commands.push(Command::StepDown(stay_out));
+                }
+            }
+        }
+    }
+
+    fn call_on_new_leader(&mut self, commands: &mut Vec<Command>) {
+        let Some(module) = &self.module else { return };
+        if !module.observes || self.shutting_down {
+            return self.new_leaders.forget_waiting();
+        }
+        let run = RunId(self.runs + 1);
+        if let Some(identity) = self.new_leaders.call(run) {
+            self.runs += 1;
+            let callback = Callback::NewLeader { identity };
+            commands.push(Command::Call { run, module: module.digest.clone(), callback });
+        }
+    }
+
     fn ask_to_stop(&mut self, now: BootTime, reason: StopReason, commands: &mut Vec<Command>) {
-        if let State::Running(Running { run, term, .. }) = self.state {
-            commands.push(Command::AskToStop(run, reason));
+        if let State::Running(guest) = &self.state {
+            commands.push(Command::AskToStop(guest.run, reason));
             let end_at = now + self.config.stop_grace;
-            self.state = State::Stopping(Stopping { run, term, reason, end_at, ended: false });
+            self.state = State::Stopping(Stopping { guest: guest.clone(), reason, end_at, ended: false });
         }
     }
 
@@ -214,10 +356,9 @@ impl Task {
         }
         match &mut self.state {
             State::Running(running) if term != Some(running.term) => {
-                let Running { run, term, .. } = *running;
-                let reason = StopReason::LeadershipLost;
-                commands.push(Command::End(run, reason));
-                self.state = State::Stopping(Stopping { run, term, reason, end_at: now, ended: true });
+                let (guest, reason) = (running.clone(), StopReason::LeadershipLost);
+                commands.push(Command::End(guest.run, reason));
+                self.state = State::Stopping(Stopping { guest, reason, end_at: now, ended: true });
             }
             State::Running(_) if self.shutting_down => self.ask_to_stop(now, StopReason::Shutdown, commands),
             State::Running(_) if asked_to_step_down => self.ask_to_stop(now, StopReason::SteppedDown, commands),
@@ -225,17 +366,22 @@ impl Task {
             State::Running(running) if self.module.as_ref() != Some(&running.module) => {
                 self.ask_to_stop(now, StopReason::ModuleReplaced, commands);
             }
+            State::Running(running) if running.report_due(&self.config).is_some_and(|due| now >= due) => {
+                self.ask_to_stop(now, StopReason::Unresponsive, commands);
+            }
             // It is on its way out already: what was asked for becomes of the Lease all the same.
             State::Stopping(stopping) if asked_to_step_down => stopping.step_down(),
             State::Running(_) | State::Stopping(_) => {}
-            State::Finished => {}
-            _ if self.shutting_down => {
-                self.state = State::Finished;
-                commands.push(Command::StepDown(StayOut::Forever));
-            }
+            State::Calling(_) | State::Finished => {}
+            _ if self.shutting_down => self.give_up(leadership, StopReason::Shutdown, StayOut::Forever, commands),
             _ if asked_to_step_down && !stepping_down => {
-                self.state = State::Idle;
-                commands.push(Command::StepDown(StayOut::For(self.config.stay_out)));
+                self.step_down(leadership, StopReason::SteppedDown, commands);
+            }
+            state if self.owed.as_ref().is_some_and(|owed| term != Some(owed.term)) => {
+                let until = if let State::Waiting { until } = state { *until } else { now };
+                if let Some(owed) = self.owed.take() {
+                    self.call_on_stop_leading(owed, StopReason::LeadershipLost, Then::Wait { until }, commands);
+                }
             }
             State::Done(done) if term.is_none_or(|term| term == *done) => {}
             State::Waiting { .. } => {}
@@ -243,18 +389,20 @@ impl Task {
                 if let (Some(term), true, false, Some(module)) = (term, certain, stepping_down, &self.module) {
                     self.runs += 1;
                     let run = RunId(self.runs);
-                    commands.push(Command::Start { run, module: module.clone(), term });
-                    self.state = State::Running(Running { run, term, module: module.clone(), started: now });
+                    let (module, started, reported) = (module.clone(), now, now);
+                    commands.push(Command::Start { run, module: module.digest.clone(), term });
+                    self.owed = module.observes.then(|| Owed { term, module: module.digest.clone() });
+                    self.state = State::Running(Running { run, term, module, started, reported });
                 }
             }
         }
         // After the above, so that no grace at all is one step as well.
         if let State::Stopping(stopping) = &mut self.state
             && !stopping.ended
-            && (now >= stopping.end_at || term != Some(stopping.term))
+            && (now >= stopping.end_at || term != Some(stopping.guest.term))
         {
             stopping.ended = true;
-            commands.push(Command::End(stopping.run, stopping.reason));
+            commands.push(Command::End(stopping.guest.run, stopping.reason));
         }
     }
 }

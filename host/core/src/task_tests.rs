@@ -1,6 +1,8 @@
 //! Tests of the task, each a script: time, the leadership, what the guest does, what is commanded.
 
 mod bench;
+mod callbacks;
+mod progress;
 mod properties;
 mod requested;
 mod returns;

@@ -10,5 +10,6 @@ pub fn wit() -> io::Result<()> {
     let world = include_str!("../../../wit/world.wit");
     let leadership = include_str!("../../../wit/leadership.wit");
     let checkpoint = include_str!("../../../wit/checkpoint.wit");
-    write!(io::stdout(), "{world}\n{leadership}\n{checkpoint}")
+    let progress = include_str!("../../../wit/progress.wit");
+    write!(io::stdout(), "{world}\n{leadership}\n{checkpoint}\n{progress}")
 }

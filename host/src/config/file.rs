@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Allow, Config, ConfigError, Environment, Name, OnReturnArg, Reference, StoreChoice, TaskSpec,
+    Allow, CallbackTime, Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice,
+    TaskSpec,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     env::EnvFile,
     parse_digest, parse_size,
@@ -73,6 +74,8 @@ struct Limits {
     output: Option<Size>,
     cpu: Option<Parsed<CpuShare>>,
     stop_grace: Option<Parsed<humantime::Duration>>,
+    progress_deadline: Option<Parsed<ProgressDeadline>>,
+    callback_time: Option<Parsed<CallbackTime>>,
     #[serde(default)]
     http: HttpLimitsFile,
     #[serde(default)]
@@ -190,6 +193,7 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
         timing,
         policy: TaskConfig {
             stop_grace: or(limits.stop_grace, policy.stop_grace),
+            progress_deadline: limits.progress_deadline.map(|deadline| deadline.0.0),
             on_return: on_return.into(),
             ..policy
         },
@@ -201,6 +205,7 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
             memory: limits.memory.map_or(GuestConfig::MEMORY_DEFAULT, |size| size.0),
             output: limits.output.map_or(GuestConfig::OUTPUT_DEFAULT, |size| size.0),
             cpu: limits.cpu.map(|share| share.0),
+            callback_time: limits.callback_time.map_or(GuestConfig::CALLBACK_TIME_DEFAULT, |time| time.0.0),
             ..GuestConfig::default()
         },
     })
@@ -224,7 +229,9 @@ mod tests {
              tasks:\n\
              - name: nightly\n  module: nightly.wasm\n  \
              lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s}\n  \
-             args: [--all]\n  env: {REGION: eu}\n  limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s}\n  onReturn: release\n",
+             args: [--all]\n  env: {REGION: eu}\n  \
+             limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s, progressDeadline: 30s, \
+             callbackTime: 2s}\n  onReturn: release\n",
             LogFormat::Text,
             &Environment::default(),
         )
@@ -237,6 +244,8 @@ mod tests {
         assert_eq!(task.guest.output, ByteSize::mib(1));
         assert_eq!(task.guest.cpu, "500m".parse().ok());
         assert_eq!(task.policy.stop_grace, Duration::from_secs(1));
+        assert_eq!(task.guest.callback_time, Duration::from_secs(2));
+        assert_eq!(task.policy.progress_deadline, Some(Duration::from_secs(30)));
     }
 
     #[test]
@@ -244,6 +253,8 @@ mod tests {
         let text = "tasks: [{name: a, module: a.wasm}]";
         let config = parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect("it is right");
         assert_eq!(config.tasks[0].lease.as_str(), "a");
+        assert_eq!(config.tasks[0].policy.progress_deadline, None);
+        assert_eq!(config.tasks[0].guest.callback_time, Duration::from_secs(5));
     }
 
     #[test]
@@ -289,6 +300,8 @@ mod tests {
         assert!(refused("tasks: [{name: a, module: a.wasm, digest: abc}]").contains("sha256:"));
         assert!(refused("tasks: [{name: a, module: a.wasm, onReturn: maybe}]").contains("hold"));
         assert!(refused("leaseStore: etcd\ntasks: []").contains("file:FOLDER"));
+        let hasty = refused("tasks: [{name: a, module: a.wasm, limits: {progressDeadline: 1ms}}]");
+        assert!(hasty.contains("line 1") && hasty.contains("at least 100ms"), "{hasty}");
         assert!(refused("tasks: []").contains("at least one"));
     }
 }

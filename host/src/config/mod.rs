@@ -19,7 +19,7 @@ pub use allow::{Allow, AllowKubernetes, ServiceAccount};
 pub use env::{EnvName, EnvRef, KeyRef, ValueFrom};
 pub use file::parse as parse_file;
 pub use reference::Reference;
-pub use values::{EnvVar, Name, OnReturnArg, parse_digest, parse_size};
+pub use values::{CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, parse_digest, parse_size};
 
 /// A host's configuration.
 #[derive(Clone, Debug)]
@@ -159,6 +159,8 @@ impl Config {
             memory,
             allow,
             stop_grace,
+            progress_deadline,
+            callback_time,
             on_return,
             admin,
             log_format,
@@ -186,13 +188,19 @@ impl Config {
             namespace,
             adopt,
             timing,
-            policy: TaskConfig { stop_grace: stop_grace.into(), on_return: on_return.into(), ..TaskConfig::default() },
+            policy: TaskConfig {
+                stop_grace: stop_grace.into(),
+                progress_deadline: progress_deadline.map(|deadline| deadline.0),
+                on_return: on_return.into(),
+                ..TaskConfig::default()
+            },
             allow: allow.into(),
             env_from: Vec::new(),
             guest: GuestConfig {
                 args: guest_args,
                 env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),
                 memory,
+                callback_time: callback_time.0,
                 ..GuestConfig::default()
             },
         };

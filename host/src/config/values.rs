@@ -1,6 +1,6 @@
 //! Single values, each checked where it is parsed.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
@@ -96,6 +96,51 @@ impl From<OnReturnArg> for OnReturn {
     }
 }
 
+/// How long a component may go without reporting progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgressDeadline(pub Duration);
+
+impl ProgressDeadline {
+    const MIN: Duration = Duration::from_millis(100);
+}
+
+impl FromStr for ProgressDeadline {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let deadline = text.parse::<humantime::Duration>().map_err(|error| error.to_string())?;
+        if *deadline < Self::MIN {
+            return Err(format!(
+                "a component could not report progress that often: give at least {:?}, or leave it out for no deadline",
+                Self::MIN
+            ));
+        }
+        Ok(Self(*deadline))
+    }
+}
+
+/// How long a callback may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallbackTime(pub Duration);
+
+impl CallbackTime {
+    const MIN: Duration = Duration::from_millis(10);
+    /// The Lease may be kept for as long, by a replica that does nothing else.
+    const MAX: Duration = Duration::from_secs(60);
+}
+
+impl FromStr for CallbackTime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = text.parse::<humantime::Duration>().map_err(|error| error.to_string())?;
+        if !(Self::MIN..=Self::MAX).contains(&*time) {
+            return Err(format!("expected a time between {:?} and {:?}", Self::MIN, Self::MAX));
+        }
+        Ok(Self(*time))
+    }
+}
+
 /// A number of bytes.
 ///
 /// # Errors
@@ -127,6 +172,24 @@ mod tests {
         }
         for bad in ["", "A", "-a", "a-", "a..b", "../a", "a/b", "a_b", &"a".repeat(254)] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_progress_deadline_is_no_shorter_than_anybody_can_keep() {
+        assert_eq!("30s".parse(), Ok(ProgressDeadline(Duration::from_secs(30))));
+        for (bad, says) in [("0s", "at least 100ms"), ("99ms", "at least 100ms"), ("soon", "number"), ("30", "unit")] {
+            let refused = bad.parse::<ProgressDeadline>().expect_err(bad);
+            assert!(refused.contains(says), "{bad}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_callbacks_time_is_bounded() {
+        assert_eq!("5s".parse(), Ok(CallbackTime(Duration::from_secs(5))));
+        for bad in ["0s", "61s", "1h"] {
+            let refused = bad.parse::<CallbackTime>().expect_err(bad);
+            assert!(refused.contains("between 10ms and 60s"), "{bad}: {refused}");
         }
     }
 

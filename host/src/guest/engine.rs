@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 use leasehold_core::{time::BootTime, timing::EPOCH_TICK};
-use wasmtime::{Config, Engine};
+use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use crate::clock;
 
@@ -74,5 +74,7 @@ pub fn engine() -> anyhow::Result<Engine> {
     let mut config = Config::new();
     config.wasm_component_model(true);
     config.epoch_interruption(true);
+    // A trap says the lines, where the module has debug information. It is parsed then, and not before.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     Engine::new(&config).map_err(|error| anyhow::anyhow!("cannot set up wasmtime: {error:#}"))
 }

@@ -26,24 +26,42 @@ use crate::clock;
 
 /// The guest was ended from outside. Carried as the error out of wasmtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("ended: {0}")]
-pub struct Closed(pub StopReason);
+pub enum Closed {
+    /// It was to stop.
+    #[error("ended: {0}")]
+    Stopped(StopReason),
+    /// It was a callback, and its time is over.
+    #[error("ended: it took too long")]
+    TimedOut,
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Gate {
     valid_until: AtomicU64,
-    closed: OnceLock<StopReason>,
+    /// What it closes as by then.
+    at_bound: Closed,
+    closed: OnceLock<Closed>,
     closing: Notify,
     stop: watch::Sender<Option<StopReason>>,
     executing: AtomicBool,
 }
 
 impl Gate {
-    /// Open until `valid_until`.
+    /// Open until `valid_until`, the end of a term.
     pub fn new(valid_until: BootTime) -> Self {
+        Self::with_bound(valid_until, Closed::Stopped(StopReason::LeadershipLost))
+    }
+
+    /// Open for a callback that may take until `limit`, whoever leads.
+    pub fn for_callback(limit: BootTime) -> Self {
+        Self::with_bound(limit, Closed::TimedOut)
+    }
+
+    fn with_bound(bound: BootTime, at_bound: Closed) -> Self {
         Self {
-            valid_until: AtomicU64::new(valid_until.as_nanos()),
+            valid_until: AtomicU64::new(bound.as_nanos()),
+            at_bound,
             closed: OnceLock::new(),
             closing: Notify::new(),
             stop: watch::Sender::new(None),
@@ -56,9 +74,9 @@ impl Gate {
         BootTime::from_nanos(self.valid_until.load(Ordering::Acquire))
     }
 
-    /// How long until it closes by itself.
+    /// How long until it closes by itself; nothing if it is closed.
     pub fn remaining(&self) -> Duration {
-        self.valid_until().since(clock::boot())
+        if self.closed.get().is_some() { Duration::ZERO } else { self.valid_until().since(clock::boot()) }
     }
 
     /// A renewal has moved the bound of the same term. A closed gate stays closed.
@@ -68,7 +86,11 @@ impl Gate {
 
     /// Closes for good; the first reason counts.
     pub fn close(&self, reason: StopReason) {
-        if self.closed.set(reason).is_ok() {
+        self.close_as(Closed::Stopped(reason));
+    }
+
+    fn close_as(&self, closed: Closed) {
+        if self.closed.set(closed).is_ok() {
             self.closing.notify_waiters();
         }
     }
@@ -106,9 +128,9 @@ impl Gate {
 
     fn check_at(&self, now: BootTime) -> Result<(), Closed> {
         if now >= self.valid_until() {
-            self.close(StopReason::LeadershipLost);
+            self.close_as(self.at_bound);
         }
-        self.closed.get().map_or(Ok(()), |reason| Err(Closed(*reason)))
+        self.closed.get().map_or(Ok(()), |closed| Err(*closed))
     }
 
     /// Whether the guest's future is being polled at this moment, on any thread.
@@ -176,15 +198,25 @@ mod tests {
     #[test]
     fn a_gate_past_its_bound_stays_closed_even_when_extended() {
         let gate = Gate::new(clock::boot());
-        assert_eq!(gate.check(), Err(Closed(StopReason::LeadershipLost)));
+        assert_eq!(gate.check(), Err(Closed::Stopped(StopReason::LeadershipLost)));
         gate.extend(clock::boot() + Duration::from_secs(3600));
-        assert_eq!(gate.check(), Err(Closed(StopReason::LeadershipLost)));
+        assert_eq!(gate.check(), Err(Closed::Stopped(StopReason::LeadershipLost)));
     }
 
     #[test]
     fn the_tick_before_the_bound_already_closes() {
         let gate = Gate::new(clock::boot() + EPOCH_TICK / 2);
-        assert_eq!(gate.check_until_next_tick(), Err(Closed(StopReason::LeadershipLost)));
+        assert_eq!(gate.check_until_next_tick(), Err(Closed::Stopped(StopReason::LeadershipLost)));
+    }
+
+    #[test]
+    fn a_callback_out_of_time_is_not_one_that_was_stopped() {
+        let gate = Gate::for_callback(clock::boot());
+        assert_eq!(gate.check(), Err(Closed::TimedOut));
+        let gate = Gate::for_callback(clock::boot() + Duration::from_secs(3600));
+        gate.close(StopReason::Shutdown);
+        assert_eq!(gate.check(), Err(Closed::Stopped(StopReason::Shutdown)));
+        assert_eq!(gate.remaining(), Duration::ZERO);
     }
 
     #[test]
@@ -203,7 +235,7 @@ mod tests {
         assert_eq!(gate.stop_requested(), Some(StopReason::ModuleReplaced));
         gate.close(StopReason::Shutdown);
         gate.close(StopReason::LeadershipLost);
-        assert_eq!(gate.check(), Err(Closed(StopReason::Shutdown)));
+        assert_eq!(gate.check(), Err(Closed::Stopped(StopReason::Shutdown)));
     }
 
     #[tokio::test]
@@ -213,7 +245,7 @@ mod tests {
             tokio::task::yield_now().await;
             gate.close(StopReason::Shutdown);
         });
-        assert_eq!(ended, Err(Closed(StopReason::Shutdown)));
+        assert_eq!(ended, Err(Closed::Stopped(StopReason::Shutdown)));
     }
 
     #[tokio::test]
@@ -221,7 +253,7 @@ mod tests {
         let gate = Gate::new(clock::boot());
         let polled = AtomicBool::new(false);
         let ended = gate.guard(async { polled.store(true, Ordering::Relaxed) }).await;
-        assert_eq!(ended, Err(Closed(StopReason::LeadershipLost)));
+        assert_eq!(ended, Err(Closed::Stopped(StopReason::LeadershipLost)));
         assert!(!polled.load(Ordering::Relaxed));
     }
 }

@@ -15,4 +15,4 @@ pub mod module;
 pub mod outlet;
 pub mod runtime;
 mod state;
-mod world;
+pub mod world;

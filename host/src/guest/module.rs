@@ -69,6 +69,12 @@ pub enum ModuleError {
          task: {0} (`leasehold wit` prints the world to build for)"
     )]
     Export(String),
+    /// One of the callbacks is missing or has another type.
+    #[error(
+        "it exports a callback, but not both as `on-stop-leading: func(term, stop-reason)` and `on-new-leader: \
+         func(identity: string)`: {0} (build it for the world `observing-leader-task`, which `leasehold wit` prints)"
+    )]
+    Callbacks(String),
 }
 
 impl ReadyModule {
@@ -77,7 +83,12 @@ impl ReadyModule {
         imports(self.world.linked().component())
     }
 
-    /// What is called when a term begins, in words.
+    /// Whether it hears of the end of terms, and of who leads.
+    pub fn observes(&self) -> bool {
+        self.world.observes()
+    }
+
+    /// What is called, in words.
     pub fn export(&self) -> &'static str {
         self.world.export()
     }
@@ -120,7 +131,7 @@ impl GuestRuntime {
             let words = format!("{error:#}").replace("component imports instance ", "");
             ModuleError::Import(words.replace(", but a matching implementation was not found in the linker", ""))
         })?;
-        World::of(linked).map_err(|error| ModuleError::Export(format!("{error:#}")))
+        World::of(linked)
     }
 }
 

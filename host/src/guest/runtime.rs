@@ -15,8 +15,8 @@ use leasehold_core::{
     time::BootTime,
 };
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::mpsc;
-use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline, component::Linker};
+use tokio::sync::{mpsc, watch};
+use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace, component::Linker};
 use wasmtime_wasi::{I32Exit, ResourceTable, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
@@ -31,14 +31,15 @@ use super::{
         checkpoint::{CheckpointCall, CheckpointCalls, Known},
         http::{Http, grant::HttpGrant},
         output::{Printer, Stream},
+        progress::{Reported, Reports},
         sockets::{Sockets, grant::TcpGrant},
     },
     limits::{HANDLES_MAX, Limiter},
     module::ReadyModule,
     state::State,
-    world::{FAILED_STATUS, Failed},
+    world::{Call, FAILED_STATUS, Failed},
 };
-use crate::log::Subject;
+use crate::{clock, log::Subject};
 
 /// What stays the same for all runs of one task.
 #[derive(Clone, Debug)]
@@ -55,6 +56,8 @@ pub struct GuestConfig {
     pub cpu: Option<CpuShare>,
     /// Where that is counted.
     pub counts: GuestCounts,
+    /// How long a callback may take.
+    pub callback_time: Duration,
     /// What it may ask over HTTP.
     pub http: Arc<HttpGrant>,
     /// Where it may connect to.
@@ -82,6 +85,7 @@ impl Default for GuestConfig {
             memory: Self::MEMORY_DEFAULT,
             output: Self::OUTPUT_DEFAULT,
             cpu: None,
+            callback_time: Self::CALLBACK_TIME_DEFAULT,
             counts: GuestCounts::default(),
             http: Arc::default(),
             tcp: Arc::default(),
@@ -97,23 +101,37 @@ impl GuestConfig {
     /// Enough for a guest in any language, and little enough that filling it takes milliseconds:
     /// one `memory.fill` cannot be interrupted.
     pub const MEMORY_DEFAULT: ByteSize = ByteSize::mib(64);
+    /// With the grace time of the guest, short enough for the half minute that Kubernetes gives a Pod to end.
+    pub const CALLBACK_TIME_DEFAULT: Duration = Duration::from_secs(5);
 }
 
-/// The term a guest runs in.
+/// One call of an export, in an instance of its own.
+pub struct Run {
+    /// Told with its events.
+    pub id: RunId,
+    /// What is instantiated.
+    pub module: Arc<ReadyModule>,
+    /// What is called.
+    pub call: Call,
+    /// The term it belongs to.
+    pub term: GuestTerm,
+}
+
+/// The term a guest runs in, or a callback is about.
 #[derive(Clone, Debug)]
 pub struct GuestTerm {
     /// The Lease's namespace.
     pub namespace: String,
     /// The Lease's name.
     pub lease: String,
-    /// The fencing token.
+    /// The fencing token. 0 for `on-new-leader` on a replica that does not lead.
     pub token: u64,
-    /// When the term ends, as far as is known at the start.
+    /// When the term ends, as far as is known at the start; has passed where this replica does not lead.
     pub valid_until: BootTime,
 }
 
-/// Where guests' events go. A run tells at most two: that it stepped down, and that it ended; and it
-/// waits for the answer to each of its calls.
+/// Where guests' events go. A run tells at most two: that it stepped down, and that it ended; and it waits for the
+/// answer to each of its calls. Of one task there are at most three at a time: the guest, and a callback of each kind.
 #[derive(Clone, Debug)]
 pub struct RunEvents {
     events: mpsc::Sender<(RunId, GuestEvent)>,
@@ -136,7 +154,7 @@ impl RunEvents {
     }
 
     pub(crate) fn tell(&self, run: RunId, event: GuestEvent) {
-        // One task has one run at a time, and takes the events of one before it starts the next:
+        // One task has three runs at a time, and takes the events of one before it starts the next:
         // the queue is full only if that is broken, and closed only if the task's loop is gone.
         if let Err(error) = self.events.try_send((run, event)) {
             tracing::error!(run = run.0, %error, "a guest's event found nobody to tell");
@@ -179,31 +197,32 @@ impl GuestRuntime {
         &self.linker
     }
 
-    /// Instantiates `module` and calls `on-start-leading`, on the guests' threads. How it went is
-    /// told to `events`.
-    pub fn start(
-        &self,
-        run: RunId,
-        module: Arc<ReadyModule>,
-        config: &GuestConfig,
-        subject: &Subject,
-        term: GuestTerm,
-        events: RunEvents,
-    ) -> RunningGuest {
-        let gate = Arc::new(Gate::new(term.valid_until));
+    /// Instantiates the module and makes the call, on the guests' threads. How it went is told to `events`.
+    ///
+    /// `on-start-leading` runs to the end of its term; a callback for the time it may take, whoever leads.
+    pub fn start(&self, run: Run, config: &GuestConfig, subject: &Subject, events: RunEvents) -> RunningGuest {
+        let Run { id: run, module, call, term } = run;
+        let lead = Arc::new(Gate::new(term.valid_until));
+        let gate = match call {
+            Call::StartLeading => lead.clone(),
+            Call::StopLeading(_) | Call::NewLeader(_) => {
+                Arc::new(Gate::for_callback(clock::boot() + config.callback_time))
+            }
+        };
         let term = Term {
             lease: term.lease,
             namespace: term.namespace,
             identity: subject.identity.to_string(),
             token: term.token,
         };
-        let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone() };
+        let (reports, reported) = Reports::channel();
+        let guest = RunningGuest { gate: gate.clone(), lead: lead.clone(), engine: self.engine.clone(), reported };
         let (engine, config, subject) = (self.engine.clone(), config.clone(), subject.clone());
         let (told, closing) = (events.clone(), gate.clone());
         self.workers.spawn(async move {
             // The call owns the store: when `guard` returns, both are dropped.
             let running = async {
-                let wasi = wasi(&config, &module, &subject, &term).await.map_err(Outcome::NotStarted)?;
+                let wasi = wasi(&config, &module, &call, &subject, &term).await.map_err(Outcome::NotStarted)?;
                 let cpu = CpuMeter::new(config.cpu, config.counts.cpu.clone());
                 let mut table = ResourceTable::new();
                 table.set_max_capacity(HANDLES_MAX);
@@ -214,20 +233,22 @@ impl GuestRuntime {
                     wasi,
                     term,
                     gate: gate.clone(),
+                    lead,
                     events,
                     stepped_down: false,
                     checkpoint: Known::default(),
+                    reports,
                     limiter: Limiter::new(config.memory),
                     cpu: cpu.clone(),
                     table,
                     http: WasiHttpCtx::new(),
                 };
-                Ok::<_, Outcome>(cpu.metered(call(store(&engine, state), &module)).await)
+                Ok::<_, Outcome>(cpu.metered(make(call, store(&engine, state), &module)).await)
             };
             let guarded = AssertUnwindSafe(closing.guard(running));
             let outcome = match guarded.catch_unwind().await {
                 Ok(Ok(Ok(outcome) | Err(outcome))) => outcome,
-                Ok(Err(Closed(reason))) => Outcome::Ended(reason),
+                Ok(Err(closed)) => ended(closed),
                 // Or the lease would be held for a guest that is not there.
                 Err(_) => Outcome::Trap("a host function panicked, which is a defect of the host".into()),
             };
@@ -258,12 +279,19 @@ fn store(engine: &Engine, state: State) -> Store<State> {
 ///
 /// # Errors
 /// What cannot be had, in words.
-async fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, term: &Term) -> Result<WasiCtx, String> {
+async fn wasi(
+    config: &GuestConfig,
+    module: &ReadyModule,
+    call: &Call,
+    subject: &Subject,
+    term: &Term,
+) -> Result<WasiCtx, String> {
     let elsewhere = match &config.env_from {
         Some(source) => source.read().await?,
         None => Vec::new(),
     };
-    let printer = Printer::new(subject.clone(), term.token, config.output, config.counts.dropped_lines.clone());
+    let dropped = config.counts.dropped_lines.clone();
+    let printer = Printer::new(subject.clone(), term.token, call.callback(), config.output, dropped);
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(printer.output(Stream::Stdout)).stderr(printer.output(Stream::Stderr));
     wasi.arg(&subject.task).args(&config.args);
@@ -281,8 +309,8 @@ async fn wasi(config: &GuestConfig, module: &ReadyModule, subject: &Subject, ter
     Ok(wasi.build())
 }
 
-async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
-    let outcome = match module.world.call(&mut store).await {
+async fn make(call: Call, mut store: Store<State>, module: &ReadyModule) -> Outcome {
+    let outcome = match module.world.call(&mut store, call).await {
         Ok(Outcome::Error(error)) => match store.data().limiter.exceeded() {
             Some(limit) => Outcome::OutOfMemory(format!("{error} ({limit})")),
             None => Outcome::Error(error),
@@ -297,23 +325,35 @@ async fn call(mut store: Store<State>, module: &ReadyModule) -> Outcome {
     outcome
 }
 
+fn ended(closed: Closed) -> Outcome {
+    match closed {
+        Closed::Stopped(reason) => Outcome::Ended(reason),
+        Closed::TimedOut => Outcome::TimedOut,
+    }
+}
+
 fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(String) -> Outcome) -> Outcome {
-    if let Some(Closed(reason)) = error.downcast_ref::<Closed>() {
-        return Outcome::Ended(*reason);
+    if let Some(closed) = error.downcast_ref::<Closed>() {
+        return ended(*closed);
     }
     match error.downcast_ref::<I32Exit>() {
         Some(I32Exit(0)) => return Outcome::Returned,
         Some(I32Exit(_)) => return Outcome::Error(FAILED_STATUS.into()),
         None => {}
     }
-    // A trap says what it is at the root; wasmtime puts the backtrace in front of it.
-    let message = match error.downcast_ref::<Trap>() {
-        Some(trap) => format!("{trap}\n{error}"),
-        None => format!("{error:#}"),
-    };
+    let message = message(error);
     match store.data().limiter.exceeded() {
         Some(limit) => Outcome::OutOfMemory(format!("{message}\n({limit})")),
         None => otherwise(message),
+    }
+}
+
+/// What it is, as the root of the error says, and then where: wasmtime puts the backtrace in front of the rest.
+fn message(error: &wasmtime::Error) -> String {
+    match (error.downcast_ref::<Trap>(), error.downcast_ref::<WasmBacktrace>()) {
+        (Some(trap), Some(_)) => format!("{trap}\n{error}"),
+        (None, Some(trace)) => format!("{}\n{trace}", error.root_cause()),
+        (_, None) => format!("{error:#}"),
     }
 }
 
@@ -321,13 +361,25 @@ fn outcome_of(error: &wasmtime::Error, store: &Store<State>, otherwise: fn(Strin
 #[derive(Debug)]
 pub struct RunningGuest {
     gate: Arc<Gate>,
+    lead: Arc<Gate>,
     engine: Engine,
+    reported: watch::Receiver<Option<Reported>>,
 }
 
 impl RunningGuest {
+    /// What it reported last, and whether that is news.
+    pub fn reported(&mut self) -> &mut watch::Receiver<Option<Reported>> {
+        &mut self.reported
+    }
+
     /// Whether it may run, and until when.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// Whether its replica leads, and until when: the same, but for a callback.
+    pub fn lead(&self) -> &Arc<Gate> {
+        &self.lead
     }
 
     /// Asks it to end by itself.

@@ -9,7 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::{
     cpu::CpuMeter,
     gate::Gate,
-    imports::{checkpoint::Known, http::Http, sockets::Sockets},
+    imports::{checkpoint::Known, http::Http, progress::Reports, sockets::Sockets},
     limits::Limiter,
     runtime::RunEvents,
 };
@@ -23,10 +23,14 @@ pub(super) struct State {
     pub(super) sockets: Sockets,
     pub(super) run: RunId,
     pub(super) term: Term,
+    /// Whether it may run.
     pub(super) gate: Arc<Gate>,
+    /// Whether its replica leads: the same, but for a callback.
+    pub(super) lead: Arc<Gate>,
     pub(super) events: RunEvents,
     pub(super) stepped_down: bool,
     pub(super) checkpoint: Known,
+    pub(super) reports: Reports,
     pub(super) limiter: Limiter,
     pub(super) cpu: CpuMeter,
     pub(super) table: ResourceTable,

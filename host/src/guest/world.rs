@@ -1,12 +1,13 @@
 //! What a component is to the host: which of the worlds that this host runs it was built for.
 
-use leasehold_core::task::Outcome;
+use leasehold_core::task::{Outcome, StopReason};
 use semver::Version;
 use wasmtime::{Store, component::InstancePre};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 use super::{
-    imports::{LeaderTaskPre, Term},
+    imports::{LeaderTaskPre, ObservingLeaderTaskPre, Term, stop_reason},
+    module::ModuleError,
     state::State,
 };
 
@@ -18,10 +19,37 @@ const VERSION: Version = Version::new(0, 1, 0);
 /// `wasi:cli/exit` passes on whether, not which (`exit-with-code` is an unstable part of WASI 0.2).
 pub(super) const FAILED_STATUS: &str = "it exited with a status other than 0 (WASI 0.2 does not say which)";
 
+/// What a component is called for.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// The term's work.
+    StartLeading,
+    /// `on-stop-leading`: the term's end, and why.
+    StopLeading(StopReason),
+    /// `on-new-leader`: who leads.
+    NewLeader(String),
+}
+
+impl Call {
+    /// The export's name, of a callback.
+    pub(super) fn callback(&self) -> Option<&'static str> {
+        match self {
+            Self::StartLeading => None,
+            Self::StopLeading(_) => Some(CALLBACKS[0]),
+            Self::NewLeader(_) => Some(CALLBACKS[1]),
+        }
+    }
+}
+
+/// What the observing world exports beside `on-start-leading`.
+const CALLBACKS: [&str; 2] = ["on-stop-leading", "on-new-leader"];
+
 /// What of a component is called in a term.
 pub(super) enum World {
     /// `on-start-leading` of `leasehold:task/leader-task`.
     LeaderTask(LeaderTaskPre<State>),
+    /// The same, and the callbacks of `leasehold:task/observing-leader-task`.
+    ObservingLeaderTask(ObservingLeaderTaskPre<State>),
     /// `run` of `wasi:cli/command`: any program. Its environment has the term.
     Command(CommandPre<State>),
 }
@@ -30,17 +58,30 @@ impl World {
     /// The world of what was linked.
     ///
     /// # Errors
-    /// It is of neither, in wasmtime's words about the first.
-    pub(super) fn of(linked: InstancePre<State>) -> wasmtime::Result<Self> {
+    /// It is of none, in wasmtime's words about the first; or its callbacks are not what they have to be.
+    pub(super) fn of(linked: InstancePre<State>) -> Result<Self, ModuleError> {
         match LeaderTaskPre::new(linked.clone()) {
+            Ok(_) if CALLBACKS.iter().any(|name| linked.component().get_export_index(None, name).is_some()) => {
+                ObservingLeaderTaskPre::new(linked)
+                    .map(Self::ObservingLeaderTask)
+                    .map_err(|error| ModuleError::Callbacks(format!("{error:#}")))
+            }
             Ok(task) => Ok(Self::LeaderTask(task)),
-            Err(error) => CommandPre::new(linked).map(Self::Command).map_err(|_| error),
+            Err(error) => {
+                CommandPre::new(linked).map(Self::Command).map_err(|_| ModuleError::Export(format!("{error:#}")))
+            }
         }
+    }
+
+    /// Whether it has the callbacks.
+    pub(super) fn observes(&self) -> bool {
+        matches!(self, Self::ObservingLeaderTask(_))
     }
 
     pub(super) fn linked(&self) -> &InstancePre<State> {
         match self {
             Self::LeaderTask(task) => task.instance_pre(),
+            Self::ObservingLeaderTask(task) => task.instance_pre(),
             Self::Command(program) => program.instance_pre(),
         }
     }
@@ -49,6 +90,7 @@ impl World {
     pub(super) fn export(&self) -> &'static str {
         match self {
             Self::LeaderTask(_) => "on-start-leading",
+            Self::ObservingLeaderTask(_) => "on-start-leading, on-stop-leading, on-new-leader",
             Self::Command(_) => "wasi:cli/run (a program: the term is in its environment, LEASEHOLD_TOKEN and others)",
         }
     }
@@ -56,7 +98,7 @@ impl World {
     /// The term, for the environment of those that are not given it as an argument.
     pub(super) fn environment(&self, term: &Term) -> Vec<(&'static str, String)> {
         match self {
-            Self::LeaderTask(_) => vec![],
+            Self::LeaderTask(_) | Self::ObservingLeaderTask(_) => vec![],
             Self::Command(_) => vec![
                 ("LEASEHOLD_LEASE", term.lease.clone()),
                 ("LEASEHOLD_NAMESPACE", term.namespace.clone()),
@@ -66,21 +108,37 @@ impl World {
         }
     }
 
-    /// Instantiates it and does the term's work. `Err` is a trap, or the end from outside.
+    /// Instantiates it and makes the call. `Err` is a trap, or the end from outside.
     ///
     /// # Errors
     /// In which of the two steps, and what wasmtime says.
-    pub(super) async fn call(&self, store: &mut Store<State>) -> Result<Outcome, Failed> {
-        let returned = match self {
-            Self::LeaderTask(task) => {
+    pub(super) async fn call(&self, store: &mut Store<State>, call: Call) -> Result<Outcome, Failed> {
+        let returned = match (self, call) {
+            (Self::LeaderTask(task), Call::StartLeading) => {
                 let task = task.instantiate_async(&mut *store).await.map_err(Failed::ToStart)?;
                 let term = store.data().term.clone();
                 task.call_on_start_leading(&mut *store, &term).await.map_err(Failed::Running)?
             }
-            Self::Command(program) => {
+            (Self::ObservingLeaderTask(task), call) => {
+                let task = task.instantiate_async(&mut *store).await.map_err(Failed::ToStart)?;
+                let term = store.data().term.clone();
+                match call {
+                    Call::StartLeading => task.call_on_start_leading(&mut *store, &term).await,
+                    Call::StopLeading(reason) => {
+                        task.call_on_stop_leading(&mut *store, &term, stop_reason(reason)).await.map(Ok)
+                    }
+                    Call::NewLeader(identity) => task.call_on_new_leader(&mut *store, &identity).await.map(Ok),
+                }
+                .map_err(Failed::Running)?
+            }
+            (Self::Command(program), Call::StartLeading) => {
                 let program = program.instantiate_async(&mut *store).await.map_err(Failed::ToStart)?;
                 let run = program.wasi_cli_run().call_run(&mut *store).await.map_err(Failed::Running)?;
                 run.map_err(|()| FAILED_STATUS.into())
+            }
+            (Self::LeaderTask(_) | Self::Command(_), call) => {
+                let export = call.callback().unwrap_or_default();
+                return Ok(Outcome::NotStarted(format!("the component does not export {export}")));
             }
         };
         Ok(returned.map_or_else(Outcome::Error, |()| Outcome::Returned))

@@ -1,7 +1,10 @@
 //! Metrics, in the text form that Prometheus and OpenMetrics share. Where client-go has a name for
 //! something, it is the same name.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    time::{Duration, SystemTime},
+};
 
 use leasehold_core::task::Digest;
 use prometheus_client::{
@@ -30,6 +33,8 @@ struct Families {
     dropped_lines: Family<TaskLabels, Counter>,
     http: Family<RequestLabels, Counter>,
     saves: Family<SaveLabels, Counter>,
+    progress: Family<TaskLabels, Gauge<f64, AtomicU64>>,
+    callback_failures: Family<CallbackLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,11 +71,30 @@ struct SaveLabels {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallbackLabels {
+    task: String,
+    export: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let families = Families::default();
         let mut registry = Registry::default();
-        let Families { leads, token, module, swaps, rejections, ends, cpu, dropped_lines, http, saves } = families.clone();
+        let Families {
+            leads,
+            token,
+            module,
+            swaps,
+            rejections,
+            ends,
+            cpu,
+            dropped_lines,
+            http,
+            saves,
+            progress,
+            callback_failures,
+        } = families.clone();
         registry.register("leader_election_master_status", "1 while this replica holds the lease, else 0", leads);
         registry.register(
             "leasehold_token",
@@ -89,6 +113,17 @@ impl Default for Metrics {
         );
         registry.register("leasehold_http_requests", "HTTP requests of the component, by what became of them", http);
         registry.register("leasehold_checkpoint_saves", "The component's saves of its checkpoint, by result", saves);
+        registry.register(
+            "leasehold_callback_failures",
+            "Calls of on-stop-leading and on-new-leader that failed or took too long",
+            callback_failures,
+        );
+        // A time and not an age, as Prometheus asks for (https://prometheus.io/docs/practices/instrumentation/).
+        registry.register(
+            "leasehold_progress_timestamp_seconds",
+            "When the running component last reported progress, or started, in Unix time; none while it does not run",
+            progress,
+        );
         Self { registry, families }
     }
 }
@@ -168,7 +203,19 @@ impl TaskMetrics {
         self.families.rejections.get_or_create(&self.labels).inc();
     }
 
+    /// It was this long ago.
+    pub(super) fn progress(&self, ago: Duration) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.families.progress.get_or_create(&self.labels).set(now.saturating_sub(ago).as_secs_f64());
+    }
+
+    pub(super) fn callback_failed(&self, export: &'static str) {
+        let labels = CallbackLabels { task: self.labels.task.clone(), export };
+        self.families.callback_failures.get_or_create(&labels).inc();
+    }
+
     pub(super) fn guest_ended(&self, outcome: &'static str) {
+        self.families.progress.remove(&self.labels);
         self.families.ends.get_or_create(&EndLabels { task: self.labels.task.clone(), outcome }).inc();
     }
 
@@ -191,8 +238,17 @@ mod tests {
         task.leading(7);
         task.module(&"sha256:a".into());
         task.module(&"sha256:b".into());
+        task.progress(Duration::from_secs(3600));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+        let text_then = text();
+        let (_, shown) = text_then
+            .split_once("leasehold_progress_timestamp_seconds{task=\"nightly\"} ")
+            .unwrap_or_else(|| panic!("no time of progress in {text_then}"));
+        let shown: f64 = shown.lines().next().expect("a line").parse().expect("a number");
+        assert!((now - 3600.0 - shown).abs() < 60.0, "{shown} is not an hour before {now}");
         task.guest_ended("trap");
         task.checkpoint_save("saved");
+        assert!(!text().contains("timestamp_seconds{"), "nothing runs: {}", text());
         assert!(text().contains("leader_election_master_status{name=\"night\"} 1\n"), "{}", text());
         assert!(text().contains("leasehold_token{task=\"nightly\"} 7\n"), "{}", text());
         assert!(!text().contains("sha256:a") && text().contains("digest=\"sha256:b\"} 1\n"), "{}", text());

@@ -12,7 +12,7 @@ use std::{error::Error, fmt, time::Duration};
 use leasehold_core::{
     checkpoint::STATE_BYTES_MAX,
     election::{LossReason, Term},
-    task::{Digest, Outcome, StopReason},
+    task::{Callback, Digest, Outcome, StopReason},
 };
 use tokio::sync::mpsc;
 
@@ -184,24 +184,44 @@ impl Report {
             self.happened(HappeningKind::ModuleSwapped, note);
         }
         say!(info, self.subject, "guest-started", { token = term.token, digest = &**digest }; "the component starts");
+        self.metrics.progress(Duration::ZERO);
+    }
+
+    /// A run has reported progress, this long ago.
+    pub fn guest_progress(&self, term: Term, ago: Duration, message: &str) {
+        say!(info, self.subject, "guest-progress", { token = term.token }; "{message}");
+        self.metrics.progress(ago);
     }
 
     /// A run is asked to end.
     pub fn stop_requested(&self, term: Term, reason: StopReason) {
-        say!(info, self.subject, "stop-requested", { token = term.token, reason = %reason };
-            "the component is asked to stop");
+        if reason == StopReason::Unresponsive {
+            say!(warn, self.subject, "stop-requested", { token = term.token, reason = %reason };
+                "the component has reported no progress in time, and is asked to stop");
+        } else {
+            say!(info, self.subject, "stop-requested", { token = term.token, reason = %reason };
+                "the component is asked to stop");
+        }
     }
 
     /// A run has ended. `reason` is why it was to end, if it was; `took` since it was to.
     pub fn guest_stopped(&self, term: Term, outcome: &Outcome, reason: Option<StopReason>, took: Option<Duration>) {
+        // Whatever it then did: it came to an end for that.
+        let outcome = match reason {
+            Some(reason @ StopReason::Unresponsive) => &Outcome::Ended(reason),
+            _ => outcome,
+        };
         let reason = reason.map(|reason| reason.to_string());
         let took_ms = took.map(|took| took.as_secs_f64() * 1e3);
         let (token, name) = (term.token, outcome.name());
-        match outcome.detail() {
-            None => {
+        match (outcome, outcome.detail()) {
+            (Outcome::Ended(StopReason::Unresponsive), _) => {
+                say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component was stopped: it had reported no progress in time")
+            }
+            (_, None) => {
                 say!(info, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has stopped")
             }
-            Some(detail) => {
+            (_, Some(detail)) => {
                 say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has failed: {detail}")
             }
         }
@@ -218,6 +238,33 @@ impl Report {
         say!(error, self.subject, "checkpoint-unreadable", { chars = text.len() };
             "the checkpoint on the lease is not what a task has saved, so the component gets none: it has to be base64, \
              padded, in one line, of at most {STATE_BYTES_MAX} bytes; it stays until the component saves");
+    }
+
+    /// A callback has ended, which it has to within `limit`.
+    pub fn callback_ended(&self, callback: &Callback, outcome: &Outcome, took: Duration, limit: Duration) {
+        let (export, name, took_ms) = (callback.export(), outcome.name(), took.as_secs_f64() * 1e3);
+        match (outcome, outcome.detail()) {
+            (Outcome::Returned, _) => {
+                say!(info, self.subject, "callback-ended", { export = export, took_ms = took_ms }; "{export} has returned");
+                return;
+            }
+            (Outcome::TimedOut, _) => {
+                say!(warn, self.subject, "callback-failed", { export = export, outcome = name, took_ms = took_ms };
+                    "{export} was ended: it took longer than the {limit:?} it may take")
+            }
+            (_, detail) => {
+                let detail = detail.unwrap_or("the host is ending");
+                say!(warn, self.subject, "callback-failed", { export = export, outcome = name, took_ms = took_ms };
+                    "{export} has failed: {detail}")
+            }
+        }
+        self.metrics.callback_failed(export);
+    }
+
+    /// Too many changes of the leader wait to be told to the component.
+    pub fn new_leader_skipped(&self, leader: &str) {
+        say!(warn, self.subject, "new-leader-skipped", { leader = leader };
+            "on-new-leader is not called for {leader}: too many newer leaders wait for a call that is under way");
     }
 
     /// A failed run is followed by another, but not at once.

@@ -4,27 +4,35 @@
 //! The loop decides nothing. It hands each event to the core, publishes the term's bound to the
 //! guest's gate, and does what the core says.
 
+mod callbacks;
 mod checkpoint;
 pub mod modules;
 
-use std::{future::pending, ops::ControlFlow, sync::Arc, time::Instant};
+use std::{
+    future::pending,
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use leasehold_core::{
     election::{ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
     replica::{Action, Input, Replica},
-    task::{Digest, GuestEvent, Outcome, RunId, StopReason, TaskConfig},
+    task::{Digest, GuestEvent, Module, Outcome, RunId, StopReason, TaskConfig},
+    time::{BootTime, Now},
 };
 use tokio::sync::{mpsc, watch};
 
-use self::checkpoint::Calls;
+use self::{callbacks::Callbacks, checkpoint::Calls};
 use crate::{
     clock,
     guest::{
-        imports::checkpoint::CheckpointCall,
+        imports::{checkpoint::CheckpointCall, progress::Reported},
         module::ReadyModule,
-        runtime::{GuestConfig, GuestRuntime, GuestTerm, RunEvents, RunningGuest},
+        runtime::{GuestConfig, GuestRuntime, GuestTerm, Run, RunEvents, RunningGuest},
+        world::Call,
     },
     report::{Chain, Report},
 };
@@ -65,6 +73,7 @@ pub struct Supervised<S> {
 pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
     let replica = Replica::new(task.election.clone(), task.policy.clone(), fastrand::u64(..));
     let (events, guest_events, checkpoint_calls) = RunEvents::channel();
+    let tell_every = tell_every(task.policy.progress_deadline);
     let watch = task.store.watch();
     let store = Arc::new(task.store);
     let supervisor = Supervisor {
@@ -78,8 +87,10 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         events,
         calls: Calls::default(),
         module: None,
+        tell_every,
         guest: None,
-        last_digest: None,
+        callbacks: Callbacks::default(),
+        last_module: None,
         last_end: None,
         request: None,
         request_error: None,
@@ -102,8 +113,11 @@ struct Supervisor<S> {
     events: RunEvents,
     calls: Calls,
     module: Option<Arc<ReadyModule>>,
+    tell_every: Duration,
     guest: Option<Guest>,
-    last_digest: Option<Digest>,
+    callbacks: Callbacks,
+    /// The one that ran last.
+    last_module: Option<Arc<ReadyModule>>,
     /// How the last run of this term ended.
     last_end: Option<String>,
     /// Dropped, and with it its connection, when the core gives up on it or sends another.
@@ -119,6 +133,26 @@ struct Guest {
     running: RunningGuest,
     /// When it was first asked, or made, to end.
     stopping_since: Option<Instant>,
+    /// When the newest report of progress was made that people were told of.
+    told: Option<BootTime>,
+    /// When they may be told of another.
+    tell_at: Instant,
+}
+
+impl Guest {
+    /// A report that people were not told of.
+    fn untold(&mut self) -> Option<Reported> {
+        let last = self.running.reported().borrow();
+        last.as_ref().filter(|last| Some(last.at) != self.told).cloned()
+    }
+}
+
+/// A guest may report as often as it likes; the log and the metrics tell of it so often. The core hears of the
+/// newest report whenever it decides anything, so that none is missed by that.
+fn tell_every(progress_deadline: Option<Duration>) -> Duration {
+    const MIN: Duration = Duration::from_secs(1);
+    const MAX: Duration = Duration::from_secs(10);
+    progress_deadline.map_or(MAX, |deadline| (deadline / 8).clamp(MIN, MAX))
 }
 
 impl<S: LeaseStore> Supervisor<S> {
@@ -135,7 +169,14 @@ impl<S: LeaseStore> Supervisor<S> {
         modules.mark_changed();
         let mut next = Input::Tick;
         loop {
-            if self.step(next).is_break() {
+            let now = clock::now();
+            // After the clock: a report that is not there by now was not made by `now`.
+            if let Some(report) = self.newest_report(now)
+                && self.step(now, report).is_break()
+            {
+                return;
+            }
+            if self.step(now, next).is_break() {
                 return;
             }
             let deadline = self.replica.next_deadline(clock::boot());
@@ -151,6 +192,16 @@ impl<S: LeaseStore> Supervisor<S> {
                     None => pending().await,
                 }
             };
+            let reported = async {
+                let Some(guest) = &mut self.guest else { return pending().await };
+                tokio::time::sleep_until(guest.tell_at.into()).await;
+                if guest.untold().is_none() {
+                    if guest.running.reported().changed().await.is_err() {
+                        pending::<()>().await; // It is gone, and says so by another way.
+                    }
+                    guest.running.reported().mark_changed(); // It is yet to be taken.
+                }
+            };
             next = tokio::select! {
                 biased;
                 (id, result) = answer => self.answered(id, result),
@@ -162,10 +213,11 @@ impl<S: LeaseStore> Supervisor<S> {
                 Ok(()) = shutdown.changed() => Input::Shutdown,
                 Ok(()) = modules.changed() => {
                     let module = modules.borrow_and_update().clone();
-                    let digest = module.digest.clone();
+                    let (digest, observes) = (module.digest.clone(), module.observes());
                     self.module = Some(module);
-                    Input::Module(digest)
+                    Input::Module(Module { digest, observes })
                 }
+                () = reported => Input::Tick,
                 // After all that is none of the guest's doing.
                 Some(call) = checkpoint_calls.recv() => self.calls.called(call),
                 () = timer => Input::Tick,
@@ -174,8 +226,7 @@ impl<S: LeaseStore> Supervisor<S> {
     }
 
     /// One step of the core, and what it says to do.
-    fn step(&mut self, input: Input) -> ControlFlow<()> {
-        let now = clock::now();
+    fn step(&mut self, now: Now, input: Input) -> ControlFlow<()> {
         let actions = self.replica.step(now, input);
         // First the bound: whatever follows, a guest of a lost term is ended, one of a renewed term goes on.
         let leadership = self.replica.leadership(now.boot);
@@ -187,6 +238,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 _ => guest.running.end(StopReason::LeadershipLost),
             }
         }
+        self.callbacks.publish(&leadership);
         let holder = match leadership {
             Leadership::Standby { holder } => holder,
             Leadership::Leading { .. } => None,
@@ -205,6 +257,8 @@ impl<S: LeaseStore> Supervisor<S> {
                 Action::Answer(id, answer) => {
                     self.calls.answer(id, answer, self.request_error.as_ref(), &self.report);
                 }
+                Action::Call { run, module, callback } => self.call(run, &module, callback),
+                Action::TellSkipped(identity) => self.report.new_leader_skipped(&identity),
                 Action::Tell(notice) => self.tell(notice),
                 Action::TellRestart(delay) => self.report.restart_delayed(delay),
                 Action::Exit => return ControlFlow::Break(()),
@@ -255,13 +309,16 @@ impl<S: LeaseStore> Supervisor<S> {
         let Some(module) = self.module.clone().filter(|module| module.digest == *digest) else {
             return self.tell_unstarted(run, "its module is not at hand");
         };
-        self.report.guest_started(term, digest, self.last_digest.as_ref());
-        self.last_digest = Some(digest.clone());
-        let guest_term =
-            GuestTerm { namespace: self.namespace.clone(), lease: self.lease.clone(), token: term.token, valid_until };
-        let events = self.events.clone();
-        let running = self.guests.start(run, module, &self.config, &self.report.subject, guest_term, events);
-        self.guest = Some(Guest { run, term, running, stopping_since: None });
+        self.report.guest_started(term, digest, self.last_module.as_ref().map(|module| &module.digest));
+        self.last_module = Some(module.clone());
+        let term_of_guest = self.guest_term(term.token, valid_until);
+        let call = Run { id: run, module, call: Call::StartLeading, term: term_of_guest };
+        let running = self.guests.start(call, &self.config, &self.report.subject, self.events.clone());
+        self.guest = Some(Guest { run, term, running, stopping_since: None, told: None, tell_at: Instant::now() });
+    }
+
+    fn guest_term(&self, token: u64, valid_until: BootTime) -> GuestTerm {
+        GuestTerm { namespace: self.namespace.clone(), lease: self.lease.clone(), token, valid_until }
     }
 
     fn tell_unstarted(&self, run: RunId, why: &str) {
@@ -283,11 +340,37 @@ impl<S: LeaseStore> Supervisor<S> {
         }
     }
 
+    /// What the guest has reported since it was looked at last.
+    fn newest_report(&mut self, now: Now) -> Option<Input> {
+        let guest = self.guest.as_mut()?;
+        if guest.tell_at <= Instant::now()
+            && let Some(Reported { at, message }) = guest.untold()
+        {
+            guest.told = Some(at);
+            guest.tell_at = Instant::now() + self.tell_every;
+            self.report.guest_progress(guest.term, now.boot.since(at), &message);
+        }
+        let reported = guest.running.reported();
+        if !reported.has_changed().is_ok_and(|changed| changed) {
+            return None;
+        }
+        let at = reported.borrow_and_update().as_ref()?.at;
+        Some(Input::Guest(guest.run, GuestEvent::Reported(at)))
+    }
+
     fn guest_event(&mut self, run: RunId, event: GuestEvent) -> Input {
         if let GuestEvent::Ended(outcome) = &event
-            && let Some(guest) = self.guest.take_if(|guest| guest.run == run)
+            && let Some(mut guest) = self.guest.take_if(|guest| guest.run == run)
         {
+            if let Some(Reported { at, message }) = guest.untold() {
+                self.report.guest_progress(guest.term, clock::boot().since(at), &message);
+            }
             self.tell_stopped(&guest, outcome);
+        }
+        if let GuestEvent::Ended(outcome) = &event
+            && let Some(called) = self.callbacks.ended(run)
+        {
+            self.report.callback_ended(&called.callback, outcome, called.begun.elapsed(), self.config.callback_time);
         }
         Input::Guest(run, event)
     }

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::election::{StayOut, Term};
+use crate::{
+    election::{StayOut, Term},
+    time::BootTime,
+};
 
 /// Why a guest is to stop: `stop-reason` of the WIT package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +16,10 @@ pub enum StopReason {
     Shutdown,
     /// A newer module is ready.
     ModuleReplaced,
-    /// The guest, or a person, gave the leadership up.
+    /// The guest, or a person, gave the leadership up; or the guest has failed too often.
     SteppedDown,
+    /// The guest did not report progress by its deadline.
+    Unresponsive,
 }
 
 impl fmt::Display for StopReason {
@@ -24,6 +29,7 @@ impl fmt::Display for StopReason {
             Self::Shutdown => "shutdown",
             Self::ModuleReplaced => "module-replaced",
             Self::SteppedDown => "stepped-down",
+            Self::Unresponsive => "unresponsive",
         })
     }
 }
@@ -41,6 +47,8 @@ pub enum Outcome {
     OutOfMemory(String),
     /// It was ended from outside, where it stood.
     Ended(StopReason),
+    /// It was a callback, and was ended where it stood when its time was over.
+    TimedOut,
     /// No instruction of it ran: it could not be instantiated, for this reason.
     NotStarted(String),
 }
@@ -53,7 +61,9 @@ impl Outcome {
             Self::Error(_) => "error",
             Self::Trap(_) => "trap",
             Self::OutOfMemory(_) => "out-of-memory",
-            Self::Ended(_) => "ended",
+            Self::Ended(StopReason::Unresponsive) => "unresponsive",
+            Self::Ended(_) => "stopped",
+            Self::TimedOut => "timed-out",
             Self::NotStarted(_) => "not-started",
         }
     }
@@ -64,7 +74,7 @@ impl Outcome {
             Self::Error(detail) | Self::Trap(detail) | Self::OutOfMemory(detail) | Self::NotStarted(detail) => {
                 Some(detail)
             }
-            Self::Returned | Self::Ended(_) => None,
+            Self::Returned | Self::Ended(_) | Self::TimedOut => None,
         }
     }
 }
@@ -86,6 +96,8 @@ pub enum OnReturn {
 pub struct TaskConfig {
     /// How long a guest that was asked to stop may take.
     pub stop_grace: Duration,
+    /// How long after its start, and after each report, a guest has to report progress again. `None`: it need not.
+    pub progress_deadline: Option<Duration>,
     /// See [`OnReturn`].
     pub on_return: OnReturn,
     /// The delay before the first restart; doubled with each failure in a row.
@@ -94,7 +106,8 @@ pub struct TaskConfig {
     pub restart_delay_max: Duration,
     /// This many failures in a row release the Lease, so that another replica tries.
     pub failures_max: u32,
-    /// A run that lasted this long was no failure at start: the count begins anew.
+    /// A run that lasted this long, and did not end for want of progress, was no failure at start: the count
+    /// begins anew.
     pub healthy_after: Duration,
     /// How long to let others go first after the Lease was released because of the task.
     pub stay_out: Duration,
@@ -104,6 +117,7 @@ impl Default for TaskConfig {
     fn default() -> Self {
         Self {
             stop_grace: Duration::from_secs(5),
+            progress_deadline: None,
             on_return: OnReturn::default(),
             restart_delay: Duration::from_secs(1),
             restart_delay_max: Duration::from_secs(30),
@@ -114,18 +128,58 @@ impl Default for TaskConfig {
     }
 }
 
-/// One call of `on-start-leading`, from its start to its end. Grows.
+/// One call of `on-start-leading`, or of a callback, from its start to its end. Grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunId(pub u64);
 
 /// A compiled, linked and checked module, by the digest of its bytes (`sha256:...`).
 pub type Digest = Arc<str>;
 
+/// What the task is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Which one.
+    pub digest: Digest,
+    /// It is of the world `observing-leader-task`: it has the [`Callback`]s.
+    pub observes: bool,
+}
+
+/// An export that is called beside `on-start-leading`, in an instance of its own and for a limited time. Whoever
+/// calls it sees to the limit, and tells of its end with [`GuestEvent::Ended`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callback {
+    /// `on-stop-leading`: the guest that ran in this term is gone, and none will run in it any more.
+    StopLeading {
+        /// The term.
+        term: Term,
+        /// Why.
+        reason: StopReason,
+    },
+    /// `on-new-leader`: this one leads now.
+    NewLeader {
+        /// The holder's identity; may be this replica's own.
+        identity: String,
+    },
+}
+
+impl Callback {
+    /// The export's name.
+    pub fn export(&self) -> &'static str {
+        match self {
+            Self::StopLeading { .. } => "on-stop-leading",
+            Self::NewLeader { .. } => "on-new-leader",
+        }
+    }
+}
+
 /// What a guest did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestEvent {
     /// It called `step-down`.
     SteppedDown,
+    /// It reported progress, last at this time. Whoever steps the task hands the newest report over first: one
+    /// that was made before the deadline counts, however late it is heard of.
+    Reported(BootTime),
     /// It is gone: its future and its store are dropped, and nothing of it will run again.
     Ended(Outcome),
 }
@@ -136,7 +190,9 @@ pub enum Input {
     /// Time has passed, or the leadership has changed.
     Tick,
     /// This module is ready to be instantiated; the one before is out of date.
-    Module(Digest),
+    Module(Module),
+    /// This one holds the Lease now; it may be this replica, and it may be the same as before.
+    NewLeader(String),
     /// This run's guest did something.
     Guest(RunId, GuestEvent),
     /// The host was asked to end.
@@ -159,6 +215,17 @@ pub enum Command {
     AskToStop(RunId, StopReason),
     /// End it where it stands.
     End(RunId, StopReason),
+    /// Instantiate the module beside what else runs, and make this call.
+    Call {
+        /// To be given back with its end.
+        run: RunId,
+        /// What to instantiate.
+        module: Digest,
+        /// What to call.
+        callback: Callback,
+    },
+    /// Tell people: nobody calls `on-new-leader` with this identity, because too many others wait.
+    TellSkipped(String),
     /// Give the Lease up; no guest runs.
     StepDown(StayOut),
     /// Tell people: the guest will be started again after this delay.

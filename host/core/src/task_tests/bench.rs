@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     election::{Leadership, Term},
-    task::{Command, Digest, GuestEvent, Input, OnReturn, Outcome, RunId, Task, TaskConfig},
+    task::{
+        Callback, Command, Digest, GuestEvent, Input, Module, OnReturn, Outcome, RunId, StopReason, Task, TaskConfig,
+    },
     time::BootTime,
 };
 
@@ -46,6 +48,18 @@ pub(super) fn asked(leadership: Leadership) -> Leadership {
 
 pub(super) fn start(run: u64, module: &str, token: u64) -> Command {
     Command::Start { run: RunId(run), module: digest(module), term: Term { token } }
+}
+
+/// `on-stop-leading` of a module is called.
+pub(super) fn stop_leading(run: u64, module: &str, token: u64, reason: StopReason) -> Command {
+    let callback = Callback::StopLeading { term: Term { token }, reason };
+    Command::Call { run: RunId(run), module: digest(module), callback }
+}
+
+/// `on-new-leader` of a module is called.
+pub(super) fn new_leader(run: u64, module: &str, identity: &str) -> Command {
+    let callback = Callback::NewLeader { identity: identity.into() };
+    Command::Call { run: RunId(run), module: digest(module), callback }
 }
 
 pub(super) fn config() -> TaskConfig {
@@ -97,8 +111,26 @@ impl Bench {
         self.step(at_ms, Input::Tick)
     }
 
+    /// One without callbacks is ready.
     pub(super) fn module(&mut self, at_ms: u64, name: &str) -> Vec<Command> {
-        self.step(at_ms, Input::Module(digest(name)))
+        self.step(at_ms, Input::Module(Module { digest: digest(name), observes: false }))
+    }
+
+    /// One with callbacks is.
+    pub(super) fn observer(&mut self, at_ms: u64, name: &str) -> Vec<Command> {
+        self.step(at_ms, Input::Module(Module { digest: digest(name), observes: true }))
+    }
+
+    /// Leads with token 1 and runs module `a`, which has callbacks, as run 1, from 0 ms on.
+    pub(super) fn observed() -> Self {
+        let mut bench = Self::with(config());
+        bench.leadership = leading(1, true);
+        assert_eq!(bench.observer(0, "a"), [start(1, "a", 1)], "the bench's own start");
+        bench
+    }
+
+    pub(super) fn hears(&mut self, at_ms: u64, identity: &str) -> Vec<Command> {
+        self.step(at_ms, Input::NewLeader(identity.into()))
     }
 
     pub(super) fn shutdown(&mut self, at_ms: u64) -> Vec<Command> {
@@ -114,6 +146,18 @@ impl Bench {
 
     pub(super) fn ended(&mut self, at_ms: u64, run: u64, outcome: Outcome) -> Vec<Command> {
         self.step(at_ms, Input::Guest(RunId(run), GuestEvent::Ended(outcome)))
+    }
+
+    /// What is commanded at `at_ms`, where a report of `reported_ms` is heard of.
+    pub(super) fn reports(&mut self, at_ms: u64, run: u64, reported_ms: u64) -> Vec<Command> {
+        self.step(at_ms, Input::Guest(RunId(run), GuestEvent::Reported(boot(reported_ms))))
+    }
+
+    /// The same, where nobody has run the control loop since the last step.
+    pub(super) fn late_report(&mut self, at_ms: u64, run: u64, reported_ms: u64) -> Vec<Command> {
+        self.now_ms = at_ms;
+        let report = Input::Guest(RunId(run), GuestEvent::Reported(boot(reported_ms)));
+        self.task.step(boot(at_ms), &self.leadership, report)
     }
 
     pub(super) fn steps_down(&mut self, at_ms: u64, run: u64) -> Vec<Command> {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::bench::{asked, boot, digest, leading, standby};
 use crate::{
     election::Leadership,
-    task::{Command, GuestEvent, Input, OnReturn, Outcome, RunId, StopReason, Task, TaskConfig},
+    task::{Callback, Command, GuestEvent, Input, Module, OnReturn, Outcome, RunId, StopReason, Task, TaskConfig},
 };
 
 #[derive(Clone, Debug)]
@@ -23,6 +23,11 @@ enum Op {
     Module(u8),
     /// The guest of the newest run but this many does something.
     Guest(u64, GuestEvent),
+    /// The guest reports progress, and is heard now.
+    Report,
+    /// The callback of this kind, if there is one, has ended.
+    CallEnds(bool),
+    NewLeader(u8),
     Shutdown,
 }
 
@@ -46,6 +51,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Ask),
         2 => (0u8..3).prop_map(Op::Module),
         8 => (prop_oneof![9 => Just(0u64), 1 => 1u64..3], event).prop_map(|(back, event)| Op::Guest(back, event)),
+        3 => Just(Op::Report),
+        6 => any::<bool>().prop_map(Op::CallEnds),
+        2 => (0u8..3).prop_map(Op::NewLeader),
         1 => Just(Op::Shutdown),
     ]
 }
@@ -59,6 +67,13 @@ struct World {
     /// The run whose guest exists, its term, and whether it was asked to stop, and ended.
     guest: Option<(RunId, u64, bool, bool)>,
     shut_down: bool,
+    progress_deadline_ms: Option<u64>,
+    /// When the guest started, or reported last.
+    reported_ms: u64,
+    /// `on-stop-leading` runs, and `on-new-leader`.
+    calls: [Option<RunId>; 2],
+    /// The term in which a guest of a module ran that is to hear of the term's end.
+    owed: Option<u64>,
 }
 
 impl World {
@@ -93,9 +108,20 @@ impl World {
                 self.leadership = standby();
                 Input::Tick
             }
-            Op::Module(name) => Input::Module(digest(&name.to_string())),
+            Op::Module(name) => Input::Module(Module { digest: digest(&name.to_string()), observes: name > 0 }),
+            Op::CallEnds(of_leader) => match self.calls[usize::from(of_leader)].take() {
+                Some(run) => Input::Guest(run, GuestEvent::Ended(Outcome::TimedOut)),
+                None => Input::Tick,
+            },
+            Op::NewLeader(name) => Input::NewLeader(name.to_string()),
             Op::Guest(back, event) => {
-                let run = RunId(self.runs.saturating_sub(back));
+                let run = match back {
+                    0 => self.guest.map_or(RunId(0), |(run, ..)| run),
+                    back => RunId(self.runs.saturating_sub(back)),
+                };
+                if self.calls.contains(&Some(run)) {
+                    return;
+                }
                 let exists = self.guest.is_some_and(|(guest, ..)| guest == run);
                 if exists && matches!(event, GuestEvent::Ended(_)) {
                     self.guest = None;
@@ -108,6 +134,10 @@ impl World {
                 }
                 Input::Guest(run, event)
             }
+            Op::Report => {
+                self.reported_ms = self.now_ms;
+                Input::Guest(self.guest.map_or(RunId(0), |(run, ..)| run), GuestEvent::Reported(boot(self.now_ms)))
+            }
             Op::Shutdown => Input::Shutdown,
         };
         self.step(input);
@@ -118,12 +148,29 @@ impl World {
         for command in self.task.step(now, &self.leadership, input) {
             assert!(!self.shut_down, "what is finished commands nothing: {command:?}");
             match command {
-                Command::Start { run, term, .. } => {
+                Command::Call { run, callback, .. } => {
+                    let call = &mut self.calls[usize::from(matches!(callback, Callback::NewLeader { .. }))];
+                    assert!(call.is_none(), "of each kind, one is called at a time");
+                    *call = Some(run);
+                    self.runs = run.0;
+                    if let Callback::StopLeading { term, reason } = callback {
+                        assert!(self.guest.is_none(), "the guest is gone before it is told that it is");
+                        assert_eq!(self.owed.take(), Some(term.token), "once for each term with a guest that observes");
+                        let led = matches!(self.leadership, Leadership::Leading { term: now, .. } if now == term);
+                        assert_eq!(led, reason != StopReason::LeadershipLost, "before the lease is given up, or after");
+                    }
+                }
+                Command::TellSkipped(_) => assert!(self.calls[1].is_some(), "nobody is left out for nothing"),
+                Command::Start { run, term, module } => {
                     assert!(self.guest.is_none(), "at most one guest exists");
+                    assert!(self.calls[0].is_none(), "the end of a term is told before the next one's work begins");
+                    assert!(self.owed.is_none_or(|token| token == term.token), "and is told at all");
+                    self.owed = (&*module != "0").then_some(term.token);
                     assert_eq!(self.leadership, leading(term.token, true), "a guest starts in a term that is certain");
                     assert!(run.0 > self.runs, "runs are told apart");
                     self.runs = run.0;
                     self.guest = Some((run, term.token, false, false));
+                    self.reported_ms = self.now_ms;
                 }
                 Command::AskToStop(run, _) => {
                     let (guest, _, asked, ended) = self.guest.as_mut().expect("a guest is asked");
@@ -137,6 +184,8 @@ impl World {
                 }
                 Command::StepDown(stay_out) => {
                     assert!(self.guest.is_none(), "the lease is kept as long as a guest exists");
+                    assert!(self.calls[0].is_none(), "or is told that it is to go");
+                    assert_eq!(self.owed, None, "which it is");
                     self.leadership = standby();
                     self.shut_down = stay_out == crate::election::StayOut::Forever;
                 }
@@ -149,10 +198,12 @@ impl World {
             let led = matches!(self.leadership, Leadership::Leading { term, .. } if term.token == token);
             assert!(led || ended, "a guest whose term is over is ended in the same step");
             assert!(asked || ended || self.leadership == leading(token, true), "a term in doubt is asked to stop");
+            let silent = self.progress_deadline_ms.is_some_and(|ms| self.now_ms - self.reported_ms >= ms);
+            assert!(asked || ended || !silent, "a guest that does not report in time is asked to stop");
         } else {
             let ignored = matches!(self.leadership, Leadership::Leading { step_down: true, .. });
             assert!(
-                !ignored || self.shut_down,
+                !ignored || self.shut_down || self.calls[0].is_some(),
                 "who is asked to step down and runs nothing has stepped down in the same step"
             );
         }
@@ -167,11 +218,16 @@ proptest! {
         ops in prop::collection::vec(op(), 1..100),
         stop_grace_s in 0u64..10,
         on_return in prop::sample::select(vec![OnReturn::Hold, OnReturn::Release, OnReturn::Restart]),
+        progress_deadline_ms in prop::option::of(1u64..40_000),
     ) {
-        let config = TaskConfig { stop_grace: Duration::from_secs(stop_grace_s), on_return, ..TaskConfig::default() };
+        let progress_deadline = progress_deadline_ms.map(Duration::from_millis);
+        let stop_grace = Duration::from_secs(stop_grace_s);
+        let config = TaskConfig { stop_grace, progress_deadline, on_return, ..TaskConfig::default() };
         let (task, leadership) = (Task::new(config), standby());
-        let mut world =
-            World { task, leadership, now_ms: 0, terms: 0, runs: 0, guest: None, shut_down: false };
+        let mut world = World {
+            task, leadership, now_ms: 0, terms: 0, runs: 0, guest: None, shut_down: false, progress_deadline_ms,
+            reported_ms: 0, calls: [None, None], owed: None,
+        };
         world.apply(Op::Module(0));
         for op in ops {
             world.apply(op);

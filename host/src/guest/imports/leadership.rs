@@ -19,7 +19,7 @@ impl leadership::Host for State {
     }
 
     fn remaining(&mut self) -> wasmtime::Result<u64> {
-        Ok(u64::try_from(self.gate.remaining().as_nanos()).unwrap_or(u64::MAX))
+        Ok(u64::try_from(self.lead.remaining().as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn stop_requested(&mut self) -> wasmtime::Result<Option<StopReason>> {
@@ -39,13 +39,15 @@ impl leadership::Host for State {
     }
 }
 
-fn stop_reason(reason: leasehold_core::task::StopReason) -> StopReason {
+/// As the WIT package has it.
+pub(in crate::guest) fn stop_reason(reason: leasehold_core::task::StopReason) -> StopReason {
     use leasehold_core::task::StopReason as Core;
     match reason {
         Core::LeadershipLost => StopReason::LeadershipLost,
         Core::Shutdown => StopReason::Shutdown,
         Core::ModuleReplaced => StopReason::ModuleReplaced,
         Core::SteppedDown => StopReason::SteppedDown,
+        Core::Unresponsive => StopReason::Unresponsive,
     }
 }
 

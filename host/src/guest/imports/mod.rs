@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod http;
 mod leadership;
 pub mod output;
+pub mod progress;
 pub mod sockets;
 
 use wasmtime::component::{HasSelf, Linker};
@@ -30,7 +31,32 @@ mod bindings {
     });
 }
 
+/// The exports of the world that has the callbacks too. What it imports is the same.
+mod observing {
+    #![allow(missing_docs, clippy::all, reason = "generated; the WIT package has the documentation")]
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "observing-leader-task",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "leasehold:task/types": super::bindings::leasehold::task::types,
+            "leasehold:task/leadership": super::bindings::leasehold::task::leadership,
+            "leasehold:task/progress": super::bindings::leasehold::task::progress,
+            "wasi:cli": wasmtime_wasi::p2::bindings::cli,
+            "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+            "wasi:filesystem": wasmtime_wasi::p2::bindings::filesystem,
+            "wasi:io": wasmtime_wasi::p2::bindings::io,
+            "wasi:random": wasmtime_wasi::p2::bindings::random,
+            "wasi:sockets": wasmtime_wasi::p2::bindings::sockets,
+            "wasi:http": wasmtime_wasi_http::p2::bindings::http,
+        },
+    });
+}
+
 pub(super) use bindings::{LeaderTaskPre, leasehold::task::types::Term};
+pub(super) use leadership::stop_reason;
+pub(super) use observing::ObservingLeaderTaskPre;
 
 /// A linker with everything this host offers.
 ///
@@ -46,5 +72,6 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     bindings::leasehold::task::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     bindings::leasehold::task::checkpoint::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     bindings::leasehold::task::leadership::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    bindings::leasehold::task::progress::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     Ok(linker)
 }

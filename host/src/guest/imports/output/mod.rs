@@ -49,6 +49,7 @@ pub struct Printer(Arc<Printed>);
 struct Printed {
     subject: Subject,
     token: u64,
+    callback: Option<&'static str>,
     throttle: Mutex<Throttle>,
     dropped: Counter,
 }
@@ -66,10 +67,11 @@ struct Lines {
 }
 
 impl Printer {
-    /// For the guest that runs in the term with this token: `rate` bytes a second. Counts the lines that are more.
-    pub fn new(subject: Subject, token: u64, rate: ByteSize, dropped: Counter) -> Self {
+    /// For the guest that runs in the term with this token, or its callback of this name: `rate` bytes a second.
+    /// Counts the lines that are more.
+    pub fn new(subject: Subject, token: u64, callback: Option<&'static str>, rate: ByteSize, dropped: Counter) -> Self {
         let throttle = Mutex::new(Throttle::new(rate, clock::boot()));
-        Self(Arc::new(Printed { subject, token, throttle, dropped }))
+        Self(Arc::new(Printed { subject, token, callback, throttle, dropped }))
     }
 
     /// One of the two.
@@ -95,7 +97,7 @@ impl Printed {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
         };
-        say!(info, self.subject, "guest-output", { token = self.token, stream = stream }; "{line}");
+        say!(info, self.subject, "guest-output", { token = self.token, export = self.callback, stream = stream }; "{line}");
     }
 
     fn tell_dropped(&self, dropped: Dropped) {
