@@ -9,6 +9,7 @@ mod fencing;
 mod folder;
 mod manifests;
 mod one_task;
+mod scale;
 mod step_down;
 
 use std::time::Duration;

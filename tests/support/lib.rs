@@ -9,7 +9,9 @@ mod from_env;
 pub mod guardian;
 pub mod guest_bench;
 pub mod host_process;
+pub mod many_tasks;
 pub mod network;
+pub mod process_use;
 pub mod register;
 pub mod table;
 

@@ -3,6 +3,7 @@
 mod check;
 mod dev;
 mod host;
+mod on_cluster;
 mod run;
 mod running;
 mod source;
