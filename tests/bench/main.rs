@@ -2,6 +2,8 @@
 
 mod guests;
 mod handover;
+mod scale;
+mod standbys;
 
 fn main() {
     // cargo passes `--bench`; anything else picks one part.
@@ -16,5 +18,11 @@ fn main() {
     }
     if wanted("handover") {
         handover::handover();
+    }
+    if wanted("scale") {
+        scale::scale();
+    }
+    if wanted("standbys") {
+        standbys::standbys();
     }
 }
