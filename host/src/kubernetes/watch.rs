@@ -15,13 +15,15 @@ use kube::{
 };
 use leasehold_core::backoff::Backoff;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The server is asked to end a watch after this long at the most, and after four fifths of it at the least,
 /// so that watches that began together do not end together.
 const WATCH_SECONDS_MAX: u32 = 290;
 /// After this long without a word, not even the end that was asked for, the connection is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS_MAX as u64 + 30);
+/// The same for a list, and for the beginning of a watch.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 /// A watch that has ended sooner than this, and told nothing, has not worked.
 const TOO_SHORT: Duration = Duration::from_secs(1);
 
@@ -56,9 +58,9 @@ pub enum WatchError {
         /// What the client says.
         error: kube::Error,
     },
-    /// The watch has been silent for longer than a watch lives.
-    #[error("nothing was heard for {SILENCE_MAX:?}")]
-    Silent,
+    /// The watch has been silent for longer than a watch lives, or a list has not been answered.
+    #[error("nothing was heard for {0:?}")]
+    Silent(Duration),
 }
 
 impl WatchError {
@@ -66,7 +68,7 @@ impl WatchError {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Failed { verb, .. } => verb,
-            Self::Silent => "watch",
+            Self::Silent(_) => "watch",
         }
     }
 }
@@ -151,6 +153,7 @@ where
         backoff: &mut Backoff,
     ) -> (Option<Result<Told<K>, WatchError>>, Watching<K>) {
         let failed = |verb, error| (Some(Err(WatchError::Failed { verb, error })), Watching::Broken);
+        let silent = |time| (Some(Err(WatchError::Silent(time))), Watching::Broken);
         match watching {
             Watching::Broken => {
                 tokio::time::sleep(backoff.wait()).await;
@@ -160,21 +163,21 @@ where
                 tokio::time::sleep(backoff.wait()).await;
                 (None, Watching::Opening(from))
             }
-            Watching::Listing => match self.api.list(&self.of_list()).await {
-                Ok(list) => {
+            Watching::Listing => match timeout(ANSWERED_WITHIN, self.api.list(&self.of_list())).await {
+                Err(_) => silent(ANSWERED_WITHIN),
+                Ok(Ok(list)) => {
                     let from = list.metadata.resource_version.unwrap_or_default();
                     (Some(Ok(Told::Listed(list.items, from.clone()))), Watching::Opening(from))
                 }
-                Err(error) => failed("list", error),
+                Ok(Err(error)) => failed("list", error),
             },
-            Watching::Opening(from) => match self.api.watch(&self.of_watch(), &from).await {
-                Ok(events) => (None, Watching::Open { from, since: Instant::now(), events: events.boxed() }),
-                Err(error) => failed("watch", error),
+            Watching::Opening(from) => match timeout(ANSWERED_WITHIN, self.api.watch(&self.of_watch(), &from)).await {
+                Err(_) => silent(ANSWERED_WITHIN),
+                Ok(Ok(events)) => (None, Watching::Open { from, since: Instant::now(), events: events.boxed() }),
+                Ok(Err(error)) => failed("watch", error),
             },
             Watching::Open { from, since, mut events } => {
-                let Ok(event) = tokio::time::timeout(SILENCE_MAX, events.try_next()).await else {
-                    return (Some(Err(WatchError::Silent)), Watching::Broken);
-                };
+                let Ok(event) = timeout(SILENCE_MAX, events.try_next()).await else { return silent(SILENCE_MAX) };
                 let (told, object): (fn(K) -> Told<K>, K) = match event {
                     // "The watch is too old" comes like this; what helps is to list again.
                     Ok(Some(WatchEvent::Error(status))) => return failed("watch", kube::Error::Api(status)),

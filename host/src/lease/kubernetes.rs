@@ -191,7 +191,7 @@ impl LeaseStore for KubernetesStore {
         seen.map(move |seen| match seen {
             Ok(seen) => store.watched(seen).map_or_else(WatchUpdate::Broken, WatchUpdate::Seen),
             Err(error) => WatchUpdate::Broken(match &*error {
-                WatchError::Silent => store.failed(StoreFailure::Unavailable, "watch", error),
+                WatchError::Silent(_) => store.failed(StoreFailure::Unavailable, "watch", error),
                 WatchError::Failed { verb, error } => store.error(verb, error),
             }),
         })
