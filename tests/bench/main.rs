@@ -3,6 +3,8 @@
 mod checkpoint;
 mod guests;
 mod handover;
+mod scale;
+mod standbys;
 
 fn main() {
     // cargo passes `--bench`; anything else picks one part.
@@ -20,5 +22,11 @@ fn main() {
     }
     if wanted("handover") {
         handover::handover();
+    }
+    if wanted("scale") {
+        scale::scale();
+    }
+    if wanted("standbys") {
+        standbys::standbys();
     }
 }

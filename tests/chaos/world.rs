@@ -240,7 +240,7 @@ impl World {
     }
 
     fn weather(&mut self, index: usize, time: Duration, answers_late: Duration, silent: bool) -> bool {
-        self.hosts.hosts[index].network.set(Weather { answers_late, silent });
+        self.hosts.hosts[index].network.set(Weather { answers_late, silent, ..Weather::default() });
         self.undo_after(time, Undo::Fine(index));
         true
     }

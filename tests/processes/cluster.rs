@@ -221,14 +221,14 @@ fn a_renewal_answered_nine_seconds_late_and_then_silence_do_not_stretch_the_term
     let standby = cluster.host("near", "busy-loop", &slow);
     standby.wait_for_event("new-leader", 1);
 
-    network.set(Weather { answers_late: Duration::from_secs(9), silent: false });
+    network.set(Weather { answers_late: Duration::from_secs(9), ..Weather::default() });
     let acquired = cluster.renewed_micros();
     cluster.wait_for_renewals(1);
     let renewed = cluster.renewed_micros();
     assert!(renewed > acquired);
     // The answer to that renewal arrives, and before the next one is sent, ten seconds after it, silence.
     std::thread::sleep(Duration::from_millis(9_600));
-    network.set(Weather { answers_late: Duration::ZERO, silent: true });
+    network.set(Weather { silent: true, ..Weather::default() });
     let stopped = leader.wait_for_event("guest-stopped", 1);
     let bound = renewed + micros(Duration::from_secs(30));
     assert!(stopped.at_micros < bound, "the guest stopped {} us after its lease", stopped.at_micros - bound);
@@ -271,6 +271,29 @@ fn a_standby_sends_nothing_while_the_leader_renews() {
     let sent = network.bytes_up() - before;
     assert_eq!(sent, 0, "a standby with a watch has sent {sent} bytes in four renewals");
     assert!(standby.events_named("leading").is_empty());
+}
+
+/// A connection that is dead, but not closed: nothing says so.
+#[test]
+fn a_standby_whose_watch_has_gone_silent_finds_out_and_polls() {
+    let cluster = Cluster::start();
+    let network = cluster.runtime.block_on(Network::to(cluster.plane.server())).expect("a network");
+    let kubeconfig = cluster.plane.kubeconfig_via(network.address()).expect("a kubeconfig");
+    let mut leader = cluster.host("near", "heartbeat", &LEASE);
+    leader.wait_for_event("guest-started", 1);
+    let standby = cluster.host_via("far", "heartbeat", &kubeconfig, &LEASE);
+    standby.wait_for_event("new-leader", 1);
+    cluster.wait_for_renewals(2);
+    network.set(Weather { dead_connections: network.connections(), ..Weather::default() });
+    // Time for the record that it has seen last to run out, by its own observation; and for some polls.
+    cluster.wait_for_renewals(8);
+    assert!(standby.events_named("leading").is_empty() && leader.events_named("lost").is_empty());
+
+    leader.signal(Signal::TERM);
+    let taken = standby.wait_for_event("guest-started", 1);
+    assert_eq!(leader.wait().code(), Some(0));
+    let released = only(leader.events_named("released"));
+    assert!(taken.at_micros - released.at_micros < micros(LEASE_DURATION / 2), "it waited for the record to run out");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod manifests;
 mod one_task;
 mod outcomes;
 mod progress;
+mod scale;
 mod step_down;
 
 use std::time::Duration;

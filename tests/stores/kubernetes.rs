@@ -14,10 +14,13 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use leasehold::lease::kubernetes::KubernetesStore;
+use leasehold::{
+    kubernetes::shared::OneForAll,
+    lease::{kubernetes::KubernetesStore, room::Room},
+};
 use leasehold_core::{
     lease::{LeaseRecord, Observation, Version},
     ports::{LeaseStore, StoreFailure},
@@ -129,6 +132,39 @@ impl Place for InCluster {
         let mut annotations = metadata.annotations.take().unwrap_or_default();
         annotations.retain(|name, _| !name.starts_with("leasehold.dev/"));
         json!([metadata.labels, annotations, metadata.finalizers, metadata.owner_references, metadata.uid])
+    }
+}
+
+/// The same, with one watch of all Leases of the namespace, as a host with many tasks has it.
+pub(crate) struct AmongMany(InCluster);
+
+impl Place for AmongMany {
+    type Store = KubernetesStore;
+
+    async fn fresh() -> Self {
+        Self(InCluster::fresh().await)
+    }
+
+    fn store(&self) -> KubernetesStore {
+        let leases = Api::default_namespaced_with(self.0.plane.client(), &ApiResource::erase::<Lease>(&()));
+        let names = ["another", &self.0.name].map(str::to_owned);
+        self.0.store().sharing(Room::default(), Some(OneForAll::begin(leases, names)))
+    }
+
+    async fn delete(&self) {
+        self.0.delete().await;
+    }
+
+    async fn set(&self, field: &str, value: Value) {
+        self.0.set(field, value).await;
+    }
+
+    async fn write_beside(&self) {
+        self.0.write_beside().await;
+    }
+
+    async fn beside(&self) -> Value {
+        self.0.beside().await
     }
 }
 
@@ -252,6 +288,23 @@ async fn a_watch_whose_version_is_too_old_begins_with_a_list_again() {
         assert!(error.contains("too old"), "{error}");
         assert_eq!(watched.seen().await.version(), Some(Version(9)));
     }
+}
+
+/// API Priority and Fairness says so, and `--max-requests-inflight`: not as a `Status`, but in plain words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_too_much_to_do_is_unavailable_and_is_asked_once() {
+    let answer = || (429, "Too many requests, please try again later.".to_owned());
+    let server = Scripted::start(vec![answer(), listed(5, "one")]).await;
+    let store = KubernetesStore::new(server.client(), "default", "task");
+    let error = store.read().await.expect_err("it is turned away");
+    assert_eq!(error.failure, StoreFailure::Unavailable);
+    let words = words(error);
+    assert!(words.contains("too much to do"), "{words}");
+    // The watch is as patient.
+    let server = Scripted::start(vec![answer(), listed(5, "one")]).await;
+    let mut watched = Watched::begin(&KubernetesStore::new(server.client(), "default", "task"));
+    assert_eq!(watched.until_broken().await.failure, StoreFailure::Unavailable);
+    assert_eq!(watched.seen().await.version(), Some(Version(5)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,13 @@ macro_rules! every_store_passes {
                 crate::$module::$case::<crate::kubernetes::InCluster>().await;
             })+
         }
+
+        mod kubernetes_store_with_a_shared_watch {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                crate::$module::$case::<crate::kubernetes::AmongMany>().await;
+            })+
+        }
     };
 }
 

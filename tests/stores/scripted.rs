@@ -47,7 +47,10 @@ impl Scripted {
 
     pub(crate) fn client(&self) -> Client {
         let address = format!("http://{}", self.address).parse().expect("an address");
-        Client::try_from(Config::new(address)).expect("a client")
+        // As a host has it: the election decides when something is tried again.
+        let mut config = Config::new(address);
+        config.default_retry = false;
+        Client::try_from(config).expect("a client")
     }
 
     /// Method and path of the next request.

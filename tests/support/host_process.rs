@@ -91,6 +91,21 @@ impl HostProcess {
         self.events().into_iter().filter(|event| event.name() == name).collect()
     }
 
+    /// How many lines it has logged so far under this event's name.
+    pub fn count(&self, name: &str) -> usize {
+        self.log.look(|events| events.iter().filter(|event| event.name() == name).count())
+    }
+
+    /// The last so many lines of its log, for a person.
+    pub fn last_lines(&self, count: usize) -> String {
+        self.log.look(|events| Shown(&events[events.len().saturating_sub(count)..]).to_string())
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the first line, from the beginning, that `is` takes.
     ///
     /// # Panics

@@ -10,7 +10,9 @@ pub mod guardian;
 pub mod guest_bench;
 pub mod host_process;
 pub mod http_server;
+pub mod many_tasks;
 pub mod network;
+pub mod process_use;
 pub mod register;
 pub mod table;
 

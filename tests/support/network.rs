@@ -24,6 +24,8 @@ pub struct Weather {
     pub answers_late: Duration,
     /// Nothing gets through in either direction; connections stay open, and new ones are accepted.
     pub silent: bool,
+    /// On so many connections, the first ones, nothing gets through for ever; they stay open.
+    pub dead_connections: u64,
 }
 
 /// Relays connections to one server until it is dropped.
@@ -31,6 +33,7 @@ pub struct Network {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
     bytes_up: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -45,13 +48,16 @@ impl Network {
         let (weather, fine) = watch::channel(Weather::default());
         let bytes_up = Arc::new(AtomicU64::new(0));
         let counted = bytes_up.clone();
+        let connections = Arc::new(AtomicU64::new(0));
+        let numbers = connections.clone();
         let accepting = tokio::spawn(async move {
             let mut relays = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                relays.spawn(relay(client, server, fine.clone(), counted.clone()));
+                let number = numbers.fetch_add(1, Ordering::Relaxed);
+                relays.spawn(relay(client, server, number, fine.clone(), counted.clone()));
             }
         });
-        Ok(Self { address, weather, bytes_up, accepting })
+        Ok(Self { address, weather, bytes_up, connections, accepting })
     }
 
     /// Where to connect to.
@@ -62,6 +68,11 @@ impl Network {
     /// From now on, for connections that are open as well.
     pub fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
+    }
+
+    /// How many connections were made so far.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// How many bytes clients have sent through so far.
@@ -77,20 +88,27 @@ impl Drop for Network {
     }
 }
 
-async fn relay(client: TcpStream, server: SocketAddr, weather: watch::Receiver<Weather>, up: Arc<AtomicU64>) {
+async fn relay(
+    client: TcpStream,
+    server: SocketAddr,
+    number: u64,
+    weather: watch::Receiver<Weather>,
+    up: Arc<AtomicU64>,
+) {
     // A server that is down is a connection that closes, as it would be without the relay.
     let Ok(server) = TcpStream::connect(server).await else { return };
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     tokio::join!(
-        pump(client_read, server_write, weather.clone(), |_| Duration::ZERO, Some(up)),
-        pump(server_read, client_write, weather, |weather| weather.answers_late, None),
+        pump(client_read, server_write, number, weather.clone(), |_| Duration::ZERO, Some(up)),
+        pump(server_read, client_write, number, weather, |weather| weather.answers_late, None),
     );
 }
 
 async fn pump(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
+    number: u64,
     mut weather: watch::Receiver<Weather>,
     delay: impl Fn(&Weather) -> Duration,
     count: Option<Arc<AtomicU64>>,
@@ -99,7 +117,7 @@ async fn pump(
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let delay = delay(&weather.borrow());
         tokio::time::sleep(delay).await;
-        if weather.wait_for(|weather| !weather.silent).await.is_err() {
+        if weather.wait_for(|weather| !weather.silent && number >= weather.dead_connections).await.is_err() {
             return;
         }
         if let Some(count) = &count {

@@ -34,6 +34,11 @@ impl Samples {
         self.0.value_at_quantile(0.5) as f64 / 1e3
     }
 
+    /// All but one in a hundred are shorter.
+    pub fn p99_ms(&self) -> f64 {
+        self.0.value_at_quantile(0.99) as f64 / 1e3
+    }
+
     /// The longest.
     pub fn max_ms(&self) -> f64 {
         self.0.max() as f64 / 1e3
@@ -65,12 +70,11 @@ impl Percentiles {
     /// `ratio` is this row's p50 against that of `limit`.
     pub fn row(&mut self, name: &str, samples: &Samples, limit: Option<&Samples>) {
         let ms = |ms: f64| format!("{ms:.3}");
-        let Samples(histogram) = samples;
         self.table.add_row([
             name.to_owned(),
             samples.count().to_string(),
             ms(samples.p50_ms()),
-            ms(histogram.value_at_quantile(0.99) as f64 / 1e3),
+            ms(samples.p99_ms()),
             ms(samples.max_ms()),
             limit.map_or("1".to_owned(), |limit| format!("{:.2}", samples.p50_ms() / limit.p50_ms())),
         ]);

@@ -29,7 +29,10 @@ mod failures;
 mod giving_up;
 mod known;
 mod next_request;
+mod spread;
 mod vocabulary;
+
+use std::time::Duration;
 
 use crate::{
     lease::{LeaseRecord, Observation, Version},
@@ -40,7 +43,7 @@ use crate::{
 pub use self::vocabulary::{
     Action, ElectionConfig, Input, Leadership, LossReason, Notice, Reply, Request, RequestId, StayOut, Term,
 };
-use self::{checkpoint::GuestCalls, known::Known};
+use self::{checkpoint::GuestCalls, known::Known, spread::Spread};
 
 #[derive(Clone, Debug)]
 enum State {
@@ -53,6 +56,8 @@ struct Leading {
     term: Term,
     /// When the last write that is known to have succeeded was sent.
     written_at: BootTime,
+    /// How long after that the next one is.
+    renew_after: Duration,
     /// The guest is gone; the Lease is to be given back.
     releasing: bool,
     /// Somebody asked for that.
@@ -71,7 +76,7 @@ struct InFlight {
 #[derive(Clone, Debug)]
 pub struct Election {
     config: ElectionConfig,
-    rng: fastrand::Rng,
+    spread: Spread,
     state: State,
     known: Option<Known>,
     in_flight: Option<InFlight>,
@@ -92,8 +97,8 @@ pub struct Election {
     /// Set by stepping down for ever: when to leave even if the store has not answered.
     withdraw_by: Option<BootTime>,
     withdrawn: bool,
-    /// A read is needed before anything can be decided.
-    must_read: bool,
+    /// A read is needed before anything can be decided, at this time, unless the watch tells before.
+    must_read_at: Option<BootTime>,
     told_other_task: bool,
     /// The last one that was proven to have ended. Identities are those of one boot: it never comes back.
     ended: Option<String>,
@@ -104,7 +109,7 @@ impl Election {
     pub fn new(config: ElectionConfig, seed: u64) -> Self {
         Self {
             config,
-            rng: fastrand::Rng::with_seed(seed),
+            spread: Spread::new(seed),
             state: State::Standby,
             known: None,
             in_flight: None,
@@ -117,10 +122,16 @@ impl Election {
             out_until: None,
             withdraw_by: None,
             withdrawn: false,
-            must_read: true,
+            must_read_at: Some(BootTime::ZERO),
             told_other_task: false,
             ended: None,
         }
+    }
+
+    /// One that waits for nobody, for scripts to the millisecond.
+    #[cfg(test)]
+    pub(crate) fn without_spread(config: ElectionConfig, seed: u64) -> Self {
+        Self { spread: Spread::of_retries_only(seed), ..Self::new(config, seed) }
     }
 
     /// Takes in one input and returns, in order, what to do. To be called with [`Input::Tick`]
@@ -138,11 +149,12 @@ impl Election {
             Input::Answered(id, result) => self.on_answer(now, id, result, &mut actions),
             Input::Watched(WatchEvent::Seen(seen)) => self.on_watched(now, seen, &mut actions),
             Input::Watched(WatchEvent::Broken) => {
-                let poll_at = now.boot + self.jittered_retry();
+                // With everybody else's, where it was the store that went away.
+                let poll_at = now.boot + self.spread.first_retry(self.config.timing.retry_period());
                 self.poll_at.get_or_insert(poll_at);
             }
             Input::StepDown(stay_out) => self.on_step_down(now, stay_out),
-            Input::HolderEnded(identity) => self.on_holder_ended(identity, &mut actions),
+            Input::HolderEnded(identity) => self.on_holder_ended(now, identity, &mut actions),
             Input::Called(id, term, call) => self.on_call(id, term, call, &mut actions),
             Input::CallDropped => self.drop_call(),
         }
@@ -227,13 +239,9 @@ impl Election {
                 self.on_written(now, sent_at, based_on, version, record, actions);
                 self.finish_save(id, actions);
             }
-            // Somebody else wrote, or an earlier write of ours did arrive: only a read can tell.
-            (Request::Write { .. }, Err(StoreFailure::Conflict)) => {
-                self.must_read = true;
-                self.on_conflict(now, sent_at);
-            }
+            (Request::Write { based_on, .. }, Err(StoreFailure::Conflict)) => self.on_conflict(now, sent_at, based_on),
             (Request::Write { .. }, Err(StoreFailure::Missing)) => {
-                self.on_conflict(now, sent_at);
+                self.contend(now, sent_at);
                 self.observe(now, Observation::Missing { deleted_at: None }, actions);
             }
             (request, Err(StoreFailure::Conflict | StoreFailure::Missing) | Ok(_)) => {
@@ -244,10 +252,13 @@ impl Election {
     }
 
     fn on_read(&mut self, now: Now, id: RequestId, seen: Observation, actions: &mut Vec<Action>) {
-        self.must_read = false;
+        // This was asked because the watch had not told what a write conflicted with; nor has it since.
+        let watch_is_silent = self.must_read_at.is_some_and(|at| at > BootTime::ZERO)
+            && self.known.as_ref().is_some_and(|known| known.observation != seen);
+        self.must_read_at = None;
         self.lost_write = false;
         self.quiet_until = BootTime::ZERO;
-        if self.poll_at.is_some() {
+        if self.poll_at.is_some() || watch_is_silent {
             self.poll_at = Some(now.boot + self.jittered_retry());
         }
         if !self.known.as_ref().is_some_and(|known| known.has_overtaken_read(id, &seen)) {
@@ -264,6 +275,7 @@ impl Election {
         record: LeaseRecord,
         actions: &mut Vec<Action>,
     ) {
+        let after_failure = self.quiet_until > BootTime::ZERO;
         self.quiet_until = BootTime::ZERO;
         self.contended_until = None;
         self.lost_write = false;
@@ -278,14 +290,16 @@ impl Election {
             // Was it deleted before this was written, or after? Only a read can tell.
             Some(known) if known.observation.record().is_none() && based_on.is_some() => {
                 known.hear_of(version);
-                self.must_read = true;
+                self.must_read_at = Some(BootTime::ZERO);
                 return;
             }
             _ => self.learn(now, Observation::Present { version, record }),
         }
         match &mut self.state {
             State::Leading(leading) if ours => {
+                let every = self.config.timing.renew_every();
                 leading.written_at = sent_at;
+                leading.renew_after = if after_failure { self.spread.first_renewal(every) } else { every };
                 leading.calls.settle();
             }
             State::Leading(leading) => {
@@ -300,9 +314,11 @@ impl Election {
                 if !releasing {
                     self.out_until = None;
                 }
+                let renew_after = self.spread.first_renewal(self.config.timing.renew_every());
                 self.state = State::Leading(Leading {
                     term,
                     written_at: sent_at,
+                    renew_after,
                     releasing,
                     asked: false,
                     calls: GuestCalls::default(),
@@ -318,7 +334,7 @@ impl Election {
             return;
         }
         self.quiet_until = BootTime::ZERO;
-        self.must_read = false;
+        self.must_read_at = None;
         self.lost_write = false;
         self.observe(now, seen, actions);
     }
@@ -328,6 +344,7 @@ impl Election {
             && holder != self.config.identity
             && self.holder() != Some(holder)
         {
+            self.spread.race_over();
             actions.push(Action::Tell(Notice::NewLeader(holder.to_owned())));
         }
         let loss = match seen.record() {
@@ -346,27 +363,37 @@ impl Election {
             }));
             self.state = State::Standby;
         }
+        // The race that was lost has its winner.
+        if seen.holder().is_some_and(|holder| holder != self.config.identity) {
+            self.contended_until = None;
+        }
         self.tell_other_task(seen.record(), actions);
         self.learn(now, seen);
     }
 
     /// Also of a holder that is yet to be seen: the proof may come before the record.
-    fn on_holder_ended(&mut self, identity: String, actions: &mut Vec<Action>) {
+    fn on_holder_ended(&mut self, now: Now, identity: String, actions: &mut Vec<Action>) {
         if let Some(known) = &mut self.known
             && known.observation.holder() == Some(&identity)
             && identity != self.config.identity
             && self.ended.as_ref() != Some(&identity)
         {
-            known.free();
+            known.free(now.boot);
             actions.push(Action::Tell(Notice::HolderEnded(identity.clone())));
         }
         self.ended = Some(identity);
     }
 
     fn learn(&mut self, now: Now, seen: Observation) {
+        // Nobody races for what is ours.
+        let take_after = match seen.holder() == Some(&self.config.identity) {
+            true => Duration::ZERO,
+            false => self.spread.takeover(),
+        };
         let ElectionConfig { identity, timing, .. } = &self.config;
         let may_lead = |holder: &str| holder != identity && self.ended.as_deref() != Some(holder);
-        self.known = Some(Known::next(self.known.as_ref(), seen, now.boot, self.last_request, may_lead, timing));
+        self.known =
+            Some(Known::next(self.known.as_ref(), seen, now.boot, self.last_request, may_lead, timing, take_after));
     }
 
     fn tell_other_task(&mut self, record: Option<&LeaseRecord>, actions: &mut Vec<Action>) {

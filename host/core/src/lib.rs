@@ -9,8 +9,10 @@
 //! - [`election`]: whether this replica leads, and what it asks of the store
 //! - [`task`]: whether the guest runs, is asked to stop, is ended
 //! - [`replica`]: both of them together, the one thing that the supervisor and the simulator drive
+//! - [`backoff`]: when a broken watch is taken up again
 //! - [`ports`]: what the outside has to offer
 
+pub mod backoff;
 pub mod checkpoint;
 pub mod election;
 pub mod lease;

@@ -6,10 +6,7 @@ use anyhow::Context;
 
 use super::source::source;
 use crate::{
-    config::Reference,
-    guest::runtime::GuestRuntime,
-    kubernetes::cluster::Cluster,
-    supervisor::modules::{Rejected, prepare},
+    config::Reference, guest::runtime::GuestRuntime, kubernetes::cluster::Cluster, supervisor::modules::Rejected,
 };
 
 /// Prints what the component is and needs.
@@ -23,7 +20,10 @@ pub fn check(module: &Reference) -> anyhow::Result<()> {
         let source = source(module, None, &Cluster::default()).await?;
         source.read().await.map_err(Rejected::from).with_context(|| format!("{module} cannot be run"))
     })?;
-    let ready = prepare(&guests, &bytes, None).with_context(|| format!("{module} cannot be run"))?;
+    let ready = guests
+        .prepare(&bytes)
+        .map_err(|error| Rejected::Module(error.into()))
+        .with_context(|| format!("{module} cannot be run"))?;
     let mut out = io::stdout().lock();
     writeln!(out, "{module}: this host can run it")?;
     writeln!(out, "  digest    {}", ready.digest)?;

@@ -1,18 +1,23 @@
 //! The host process: its two runtimes, and how its tasks begin.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use futures_util::{
-    FutureExt, StreamExt,
-    stream::{self, BoxStream},
-};
+use futures_util::FutureExt;
 use leasehold_core::{election::ElectionConfig, ports::LeaseStore};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::grants::{http_grant, with_grants};
-use super::running::{Running, Signals};
+use super::{
+    grants::{http_grant, with_grants},
+    on_cluster::{Beside, Checked, OnCluster},
+    running::{Running, Signals},
+};
 use crate::{
     admin::{self, Shown},
     clock,
@@ -22,28 +27,24 @@ use crate::{
         module::ReadyModule,
         runtime::{GuestConfig, GuestRuntime},
     },
-    kubernetes::{
-        cluster::{Cluster, first_contact},
-        events::EventWriter,
-        holder, own_pod,
-    },
-    lease::{access, file::FileStore, kubernetes::KubernetesStore},
+    kubernetes::cluster::Cluster,
+    lease::file::FileStore,
     log::Subject,
-    module::{Changes, ModuleSource},
+    module::ModuleSource,
     priority,
     report::{Report, happenings, health::Readiness, metrics::Metrics},
     supervisor::{
         self, Supervised,
-        modules::{self, Rejected},
+        modules::{self, Modules, Rejected, Version},
     },
     termination,
 };
 
 /// A task whose first module is ready.
-struct Prepared {
-    spec: TaskSpec,
-    module: ReadyModule,
-    changes: Changes,
+pub(super) struct Prepared {
+    pub(super) spec: TaskSpec,
+    module: Arc<ReadyModule>,
+    versions: watch::Receiver<Version>,
     http: HttpGrant,
 }
 
@@ -73,6 +74,7 @@ pub(super) fn host(
 ) -> anyhow::Result<()> {
     let Config { store, identity, pod, log_format: _, admin, tasks } = config;
     clock::tell_limits();
+    raise_open_files_max();
     let threads = guest_threads()?;
     let guests = Arc::new(GuestRuntime::new(threads.handle().clone())?);
     // The control thread is this one. Renewals run here, and no guest ever does.
@@ -86,6 +88,7 @@ pub(super) fn host(
     termination::write_identity(&identity);
     let host = Host {
         identity: identity.into(),
+        modules: Arc::new(Modules::new(guests.clone())),
         guests,
         readiness: Arc::new(Readiness::new(tasks.iter().map(|task| task.name.as_str()))),
         metrics: Arc::default(),
@@ -118,21 +121,14 @@ pub(super) fn host(
     result
 }
 
-/// What a task has only on a cluster.
-struct OnCluster {
-    events: Option<EventWriter>,
-    /// Who holds the Lease, and of whom it is proven that they have ended.
-    holder: watch::Sender<Option<String>>,
-    ended: BoxStream<'static, String>,
-}
-
 /// What all tasks share.
-struct Host {
-    identity: Arc<str>,
+pub(super) struct Host {
+    pub(super) identity: Arc<str>,
     guests: Arc<GuestRuntime>,
-    readiness: Arc<Readiness>,
+    modules: Arc<Modules>,
+    pub(super) readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     /// Becomes true when the host was asked to end.
     shutdown: watch::Sender<bool>,
 }
@@ -144,35 +140,44 @@ impl Host {
         tasks: Vec<TaskSpec>,
         open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
     ) -> anyhow::Result<Vec<Prepared>> {
+        let mut followed = HashMap::new();
         let mut prepared = Vec::new();
         for spec in tasks {
-            self.readiness.waits(spec.name.as_str(), "its module is being read");
             let spec = with_grants(spec, &self.cluster).await?;
             let http = http_grant(&spec, &self.cluster).await?;
-            let source = open(&spec, &self.cluster).await?;
-            let cannot = || format!("task {}: module {} cannot be run", spec.name, spec.module);
-            let (module, changes) = self.prepare(&spec, source).await.with_context(cannot)?;
-            prepared.push(Prepared { spec, module, changes, http });
+            let task = spec.name.as_str();
+            // The namespace is the ConfigMap's where the reference names none.
+            let cannot = || format!("task {task}: module {} cannot be run", spec.module);
+            let versions = match followed.entry((spec.module.clone(), spec.namespace.clone())) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    self.readiness.waits(task, "its module is being read");
+                    let source = open(&spec, &self.cluster).await?;
+                    new.insert(self.modules.follow(source).await.with_context(cannot)?)
+                }
+            };
+            let module = self.prepare(&spec, versions).await.with_context(cannot)?;
+            prepared.push(Prepared { versions: versions.clone(), spec, module, http });
         }
         Ok(prepared)
     }
 
-    async fn prepare(&self, spec: &TaskSpec, source: ModuleSource) -> anyhow::Result<(ReadyModule, Changes)> {
-        // First, so that no change is missed while the bytes of now are read and compiled.
-        let changes = source.changes()?;
-        let bytes = match source.read().await {
+    async fn prepare(&self, spec: &TaskSpec, versions: &watch::Receiver<Version>) -> anyhow::Result<Arc<ReadyModule>> {
+        let found = versions.borrow().clone();
+        let found = match found {
+            Ok(found) => found,
             // Not the module's fault, and so not the caller's.
             Err(error) if error.is_of_the_source() => return Err(error.into()),
-            read => read.map_err(Rejected::from)?,
+            Err(error) => return Err(Rejected::Read(error).into()),
         };
-        // A large one takes many seconds, and whoever waits should know for what.
-        let (task, size) = (spec.name.as_str(), ByteSize(bytes.len() as u64));
-        tracing::info!(event = "module-loading", task, "compiling {} ({size})", spec.module);
+        let task = spec.name.as_str();
+        if !found.is_ready() {
+            // A large one takes many seconds, and whoever waits should know for what.
+            let size = ByteSize(found.bytes_len as u64);
+            tracing::info!(event = "module-loading", task, "compiling {} ({size})", spec.module);
+        }
         self.readiness.waits(task, "its module is being compiled");
-        let (guests, pinned) = (self.guests.clone(), spec.digest.clone());
-        let compiled = tokio::task::spawn_blocking(move || modules::prepare(&guests, &bytes, pinned.as_ref()));
-        let module = compiled.await.context("compiling it failed, which is a defect")??;
-        Ok((module, changes))
+        Ok(self.modules.prepare(&found, spec.digest.as_ref()).await?)
     }
 
     /// Starts the tasks' loops.
@@ -189,40 +194,25 @@ impl Host {
                     let namespace = task.spec.namespace.as_ref().map_or("default", Name::as_str).to_owned();
                     let store = open_folder(folder, &namespace, task.spec.lease.as_str())?;
                     let subject = self.subject(&task.spec, &namespace);
-                    let cluster =
-                        OnCluster { events: None, holder: watch::Sender::new(None), ended: stream::pending().boxed() };
-                    self.start(&mut running, task, store, namespace, subject, cluster);
+                    self.start(&mut running, task, store, namespace, subject, Beside::nothing());
                 }
             }
             StoreChoice::Kubernetes => {
-                let client = self.cluster.client().await?;
-                let mut checked = Vec::new();
-                for task in tasks {
-                    let lease = task.spec.lease.as_str();
-                    self.readiness.waits(task.spec.name.as_str(), "the cluster is asked what it allows");
-                    let namespace =
-                        task.spec.namespace.as_ref().map_or(client.default_namespace(), Name::as_str).to_owned();
-                    let store = KubernetesStore::new(client.clone(), &namespace, lease);
-                    first_contact(access::check(client, &store, &namespace, lease)).await?;
-                    let subject = self.subject(&task.spec, &namespace);
-                    let events = first_contact(EventWriter::new(client.clone(), &namespace, lease, &subject)).await?;
-                    let (holder, holders) = watch::channel(None);
-                    let ended = first_contact(holder::ended(client, &namespace, &subject, holders)).await?;
-                    checked.push((task, store, namespace, subject, OnCluster { events, holder, ended }));
-                }
+                let on_cluster = OnCluster::new(self.cluster.client().await?.clone(), &tasks).await?;
+                let checked = on_cluster.check_all(self, tasks).await?;
                 if let Some(pod) = pod {
-                    running.pod_deleted = first_contact(own_pod::deletion(client, pod)).await?;
+                    running.pod_deleted = on_cluster.own_deletion(pod).await?;
                 }
                 // None competes until all may.
-                for (task, store, namespace, subject, cluster) in checked {
-                    self.start(&mut running, task, store, namespace, subject, cluster);
+                for Checked { task, store, namespace, subject, beside } in checked {
+                    self.start(&mut running, task, store, namespace, subject, beside);
                 }
             }
         }
         Ok(running)
     }
 
-    fn subject(&self, spec: &TaskSpec, namespace: &str) -> Subject {
+    pub(super) fn subject(&self, spec: &TaskSpec, namespace: &str) -> Subject {
         Subject {
             task: spec.name.as_str().into(),
             lease: format!("{namespace}/{}", spec.lease).into(),
@@ -237,10 +227,10 @@ impl Host {
         store: S,
         namespace: String,
         subject: Subject,
-        cluster: OnCluster,
+        beside: Beside,
     ) {
-        let Prepared { spec, module, changes, http } = task;
-        let OnCluster { events, holder, ended } = cluster;
+        let Prepared { spec, module, versions, http } = task;
+        let Beside { events, holder, ended } = beside;
         let queue = events.map(|writer| {
             let (queue, happened) = happenings();
             running.events.spawn(writer.write_all(happened));
@@ -257,7 +247,7 @@ impl Host {
         let guest_counts = metrics.guest_counts();
         let report = Arc::new(Report::new(subject, metrics, queue));
         report.module_loaded(&module);
-        let (current, receiver) = watch::channel(Arc::new(module));
+        let (current, receiver) = watch::channel(module);
         running.tasks.spawn(supervisor::supervise(Supervised {
             store,
             guests: self.guests.clone(),
@@ -272,7 +262,7 @@ impl Host {
             ended,
             shutdown: self.shutdown.subscribe(),
         }));
-        let keep_ready = modules::keep_ready(self.guests.clone(), report.clone(), spec.digest, changes, current);
+        let keep_ready = modules::keep_ready(self.modules.clone(), report.clone(), spec.digest, versions, current);
         running.modules.spawn(async move {
             keep_ready.await;
             report.module_unwatched();
@@ -288,6 +278,16 @@ impl Host {
 fn open_folder(folder: &Path, namespace: &str, lease: &str) -> anyhow::Result<FileStore> {
     FileStore::open(folder, namespace, lease)
         .with_context(|| format!("cannot keep leases in {}: give a folder that can be written", folder.display()))
+}
+
+/// As many as the system lets this process have: a connection each for a thousand watches is more than the 1,024
+/// that a shell begins with. (That many are for `select`, which nothing here uses; Go does the same.)
+fn raise_open_files_max() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, it stays; what then fails says why.
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(event = "open-files", "the limit of open files stays {:?}: {error}", limit.current);
+    }
 }
 
 fn host_name() -> String {

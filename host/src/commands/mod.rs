@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod grants;
 mod host;
+mod on_cluster;
 mod run;
 mod running;
 mod source;

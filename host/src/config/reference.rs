@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use super::Name;
 
 /// See the module's documentation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// A file.
     File(PathBuf),

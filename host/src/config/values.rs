@@ -11,7 +11,7 @@ use super::env::{EnvName, check_value};
 
 /// A name that Kubernetes takes for an object: lower-case letters, digits, `-` and `.`, beginning
 /// and ending with a letter or digit, at most 253 (RFC 1123 subdomain). Safe in a file name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Name(String);
 

@@ -1,9 +1,15 @@
 //! What this host may do in the cluster: found out once, at the start, so that a mistake is a
 //! clear message and not a silent standby.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use anyhow::bail;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, Client, api::PostParams};
+use tokio::sync::OnceCell;
 
 use super::in_plain_words;
 
@@ -65,5 +71,64 @@ impl Target<'_> {
             }
             Err(error) => bail!("cannot ask the cluster what this host may do: {}", in_plain_words(&error)),
         }
+    }
+}
+
+/// What was asked about this host's rights already: many tasks ask the same.
+pub struct Access {
+    client: Client,
+    known: Mutex<HashMap<Question, Arc<OnceCell<bool>>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    group: String,
+    resource: String,
+    namespace: String,
+    name: Option<String>,
+    verb: String,
+}
+
+impl Access {
+    /// Nothing is known yet.
+    pub fn new(client: Client) -> Self {
+        Self { client, known: Mutex::default() }
+    }
+
+    /// Who is asked.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// As [`Target::denied`], each question once. What is allowed whatever the name is not asked for a name.
+    ///
+    /// # Errors
+    /// The cluster does not answer that question.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn denied<'v>(&self, target: &Target<'_>, verbs: &[&'v str]) -> anyhow::Result<Vec<&'v str>> {
+        let mut denied = Vec::new();
+        for verb in verbs {
+            let whatever_the_name = Target { name: None, ..*target };
+            let allowed = self.allowed(&whatever_the_name, verb).await?
+                || (target.name.is_some() && self.allowed(target, verb).await?);
+            if !allowed {
+                denied.push(*verb);
+            }
+        }
+        Ok(denied)
+    }
+
+    async fn allowed(&self, target: &Target<'_>, verb: &str) -> anyhow::Result<bool> {
+        let question = Question {
+            group: target.group.to_owned(),
+            resource: target.resource.to_owned(),
+            namespace: target.namespace.to_owned(),
+            name: target.name.map(str::to_owned),
+            verb: verb.to_owned(),
+        };
+        let answer = self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(question).or_default().clone();
+        answer.get_or_try_init(|| target.allowed(&self.client, verb)).await.copied()
     }
 }

@@ -5,7 +5,7 @@
 //! is told of in the log and delays nothing. (kube-runtime's `Recorder` would count a second Event
 //! of the same reason up on the first, with the first one's note: another term's token.)
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::ObjectReference, events::v1::Event},
@@ -13,12 +13,15 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     api::{ObjectMeta, PostParams},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::{access::Target, in_plain_words};
+use super::{
+    access::{Access, Target},
+    in_plain_words,
+};
 use crate::{
     log::{Subject, say},
     report::{Happening, HappeningKind},
@@ -31,33 +34,72 @@ const INSTANCE_BYTES_MAX: usize = 128;
 /// For one Event; an API server that takes longer has other worries.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 
+/// How many Events of all tasks together may be under way: what a Lease needs is to come first.
+const AT_ONCE_MAX: usize = 4;
+
+/// What the writers of a host share.
+#[derive(Clone)]
+pub struct EventRoom {
+    client: Client,
+    at_once: Arc<Semaphore>,
+}
+
+impl EventRoom {
+    /// Nothing is under way.
+    pub fn new(client: Client) -> Self {
+        Self { client, at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
+    }
+}
+
+/// Whether Events may be written in `namespace`; if not, the log says which rule is missing.
+///
+/// # Errors
+/// The cluster does not answer.
+pub async fn allowed(access: &Access, namespace: &str) -> anyhow::Result<bool> {
+    let target = Target { group: "events.k8s.io", resource: "events", namespace, name: None };
+    let denied = access.denied(&target, &["create"]).await?;
+    if !denied.is_empty() {
+        let rule = target.rule(&denied);
+        tracing::warn!(
+            event = "events-off",
+            namespace,
+            "no Kubernetes Events are written; to have them, add to the Role: {rule}"
+        );
+    }
+    Ok(denied.is_empty())
+}
+
 /// Where a task's Events go.
 pub struct EventWriter {
-    client: Client,
+    room: EventRoom,
     namespace: String,
     lease: String,
+    uid: Box<dyn Fn() -> Option<String> + Send + Sync>,
     subject: Subject,
 }
 
 impl EventWriter {
-    /// For the Lease `namespace/lease`; `None`, and a log line with the rule that is missing, where
-    /// Events may not be written.
-    ///
-    /// # Errors
-    /// The cluster does not answer.
-    pub async fn new(client: Client, namespace: &str, lease: &str, subject: &Subject) -> anyhow::Result<Option<Self>> {
-        let target = Target { group: "events.k8s.io", resource: "events", namespace, name: None };
-        if !target.denied(&client, &["create"]).await?.is_empty() {
-            let rule = target.rule(&["create"]);
-            say!(warn, subject, "events-off"; "no Kubernetes Events are written; to have them, add to the Role: {rule}");
-            return Ok(None);
+    /// For the Lease `namespace/lease`. `uid` is what that was last seen with: another when it was made again.
+    pub fn new(
+        room: EventRoom,
+        namespace: &str,
+        lease: &str,
+        uid: impl Fn() -> Option<String> + Send + Sync + 'static,
+        subject: &Subject,
+    ) -> Self {
+        Self {
+            room,
+            namespace: namespace.to_owned(),
+            lease: lease.to_owned(),
+            uid: Box::new(uid),
+            subject: subject.clone(),
         }
-        Ok(Some(Self { client, namespace: namespace.to_owned(), lease: lease.to_owned(), subject: subject.clone() }))
     }
 
     /// Writes Events until nobody is left who could tell of anything.
     pub async fn write_all(self, mut happenings: mpsc::Receiver<Happening>) {
         while let Some(happening) = happenings.recv().await {
+            let Ok(_permit) = self.room.at_once.acquire().await else { return };
             let written = tokio::time::timeout(WRITTEN_WITHIN, self.write(&happening)).await;
             let why = match written {
                 Ok(Ok(())) => continue,
@@ -70,11 +112,9 @@ impl EventWriter {
     }
 
     async fn write(&self, happening: &Happening) -> kube::Result<()> {
-        // `kubectl describe` shows the Events of an object by its uid, which is another one when it was made again.
-        let leases = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
-        let uid = leases.get_metadata_opt(&self.lease).await?.and_then(|lease| lease.uid());
-        let event = self.event(happening, uid, Timestamp::now());
-        Api::namespaced(self.client.clone(), &self.namespace).create(&PostParams::default(), &event).await?;
+        // `kubectl describe` shows the Events of an object by its uid.
+        let event = self.event(happening, (self.uid)(), Timestamp::now());
+        Api::namespaced(self.room.client.clone(), &self.namespace).create(&PostParams::default(), &event).await?;
         Ok(())
     }
 

@@ -9,50 +9,29 @@
 //! container may run on), not `ContainerStatusUnknown` nor a node that is not ready (nobody has
 //! looked), and not another instance of the container.
 
+use std::sync::Arc;
+
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
-use kube::{Api, Client};
 use tokio::sync::watch;
 
-use super::{
-    access::Target,
-    watch::{Seen, WatchError, watch_one},
-};
-use crate::{
-    log::{Subject, say},
-    termination,
-};
+use super::{pods::Pods, shared::Update, watch::Seen};
+use crate::termination;
 
 /// The identities of holders that have ended; it never ends. `holders` is who holds the Lease.
 type Ended = BoxStream<'static, String>;
 
-/// Looks for proof about the Pods of holders in `namespace`. Without the right to do that it finds
-/// none, and says which rule is missing.
-///
-/// # Errors
-/// The cluster does not answer.
-pub async fn ended(
-    client: &Client,
-    namespace: &str,
-    subject: &Subject,
-    holders: watch::Receiver<Option<String>>,
-) -> anyhow::Result<Ended> {
-    let target = Target { group: "", resource: "pods", namespace, name: None };
-    let denied = target.denied(client, &["list", "watch"]).await?;
-    if !denied.is_empty() {
-        say!(warn, subject, "early-takeover-off";
-            "the lease of a leader that has crashed is waited out; to take it over as soon as its container is known \
-             to have ended, add to the Role: {}", target.rule(&denied));
-        return Ok(stream::pending().boxed());
-    }
-    let pods = Api::namespaced(client.clone(), namespace);
+/// Looks for proof about the Pods of holders, of which `pods` has those of the Lease's namespace. Without
+/// the right to do that it finds none.
+pub fn ended(pods: Option<Arc<Pods>>, holders: watch::Receiver<Option<String>>) -> Ended {
+    let Some(pods) = pods else { return stream::pending().boxed() };
     let looking = Looking { pods, holders, followed: None };
-    Ok(stream::unfold(looking, |mut looking| async { Some((looking.next().await, looking)) }).boxed())
+    stream::unfold(looking, |mut looking| async { Some((looking.next().await, looking)) }).boxed()
 }
 
 struct Looking {
-    pods: Api<Pod>,
+    pods: Arc<Pods>,
     holders: watch::Receiver<Option<String>>,
     followed: Option<Followed>,
 }
@@ -60,7 +39,7 @@ struct Looking {
 /// The holder that is looked after, and its Pod.
 struct Followed {
     holder: String,
-    pod: BoxStream<'static, Result<Seen<Pod>, WatchError>>,
+    pod: BoxStream<'static, Update<Pod>>,
 }
 
 impl Looking {
@@ -82,7 +61,9 @@ impl Looking {
                     Some(Ok(Seen::Present(pod))) if has_ended(&pod, holder) => return holder.clone(),
                     // It is taken up again by itself; the Lease's own watch has told what is wrong.
                     Some(Err(error)) => tracing::debug!(event = "pod-watch-broken", holder, "{error}"),
-                    Some(Ok(_)) | None => {}
+                    Some(Ok(_)) => {}
+                    // Only where what drives it has failed.
+                    None => self.followed = None,
                 },
             }
         }
@@ -93,7 +74,7 @@ impl Looking {
         // An identity is the Pod's name, `_` and a nonce. Of another elector's, no Pod will carry the message.
         self.followed = holder.and_then(|holder| {
             let (pod, _nonce) = holder.rsplit_once('_')?;
-            let pod = watch_one(self.pods.clone(), pod.to_owned());
+            let pod = self.pods.follow(pod);
             Some(Followed { holder, pod })
         });
     }

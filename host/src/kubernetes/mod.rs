@@ -10,13 +10,16 @@ pub mod env;
 pub mod events;
 pub mod holder;
 pub mod own_pod;
+pub mod pods;
+pub mod shared;
 pub mod watch;
 
 /// The server's own words; else the ends of the chain of causes, whose beginnings are layers of
 /// the client's.
 pub(crate) fn in_plain_words(error: &kube::Error) -> String {
     match error {
-        // What kube makes of an answer that is no `Status`.
+        // What kube makes of an answer that is no `Status`. Such is this one: "please try again later".
+        kube::Error::Api(status) if status.code == 429 => "the API server has too much to do (HTTP 429)".to_owned(),
         kube::Error::Api(status) if status.reason == "Failed to parse error data" => {
             format!("what answers (HTTP {}) is not the API server of a Kubernetes cluster", status.code)
         }

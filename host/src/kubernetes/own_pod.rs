@@ -5,26 +5,15 @@
 
 use futures_core::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client, ResourceExt};
+use kube::ResourceExt;
 
-use super::{
-    access::Target,
-    watch::{Seen, watch_one},
-};
+use super::{pods::Pods, watch::Seen};
 
-/// Comes when the Pod of this name, in the namespace that the host is in, is to end. Without the right to
-/// follow Pods it never does. (The log has said so then: [`super::holder`].)
-///
-/// # Errors
-/// The cluster does not answer.
-pub async fn deletion(client: &Client, name: &str) -> anyhow::Result<BoxFuture<'static, ()>> {
-    let namespace = client.default_namespace().to_owned();
-    let target = Target { group: "", resource: "pods", namespace: &namespace, name: None };
-    if !target.denied(client, &["list", "watch"]).await?.is_empty() {
-        return Ok(std::future::pending().boxed());
-    }
-    let mut pod = watch_one::<Pod>(Api::namespaced(client.clone(), &namespace), name.to_owned());
+/// Comes when the Pod of this name is to end; `pods` are those of the namespace that the host is in. Without
+/// the right to follow them it never does.
+pub fn deletion(pods: Option<&Pods>, name: &str) -> BoxFuture<'static, ()> {
+    let Some(pods) = pods else { return std::future::pending().boxed() };
+    let mut pod = pods.follow(name);
     let deleted = async move {
         // The first one that is seen is this one: a later one of the same name (a StatefulSet's) has another uid.
         let mut own = None;
@@ -42,6 +31,8 @@ pub async fn deletion(client: &Client, name: &str) -> anyhow::Result<BoxFuture<'
                 Err(error) => tracing::debug!(event = "pod-watch-broken", "{error}"),
             }
         }
+        // What drives it has failed: the kubelet's SIGTERM will tell.
+        std::future::pending().await
     };
-    Ok(deleted.boxed())
+    deleted.boxed()
 }

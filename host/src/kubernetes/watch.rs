@@ -1,7 +1,7 @@
-//! One object, followed for as long as the process lives.
+//! Objects, followed for as long as the process lives: one, or all of a namespace.
 //!
-//! The object is listed, then watched from there on. A watch that the server ends, as it was asked
-//! to, is taken up where it was; after an error the object is listed again. It is one request that
+//! They are listed, then watched from there on. A watch that the server ends, as it was asked
+//! to, is taken up where it was; after an error they are listed again. It is one request that
 //! stays open: while nothing changes, nothing is sent.
 
 use std::{fmt::Debug, time::Duration};
@@ -13,22 +13,38 @@ use kube::{
     api::{ListParams, WatchParams},
     core::WatchEvent,
 };
+use leasehold_core::backoff::Backoff;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout};
 
-/// How long to wait before a broken watch is tried again.
-const REWATCH_DELAY: Duration = Duration::from_secs(1);
-/// The server is asked to end a watch after this long.
-const WATCH_SECONDS: u32 = 290;
+/// The server is asked to end a watch after this long at the most, and after four fifths of it at the least,
+/// so that watches that began together do not end together.
+const WATCH_SECONDS_MAX: u32 = 290;
 /// After this long without a word, not even the end that was asked for, the connection is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
+const SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS_MAX as u64 + 30);
+/// The same for a list, and for the beginning of a watch.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+/// A watch that has ended sooner than this, and told nothing, has not worked.
+const TOO_SHORT: Duration = Duration::from_secs(1);
 
-/// What is to be seen of the object.
+/// What is to be seen of one object.
 #[derive(Clone, Debug)]
 pub enum Seen<K> {
     /// It is like this.
     Present(K),
     /// There is none, as of this resourceVersion.
     Missing(String),
+}
+
+/// What is to be seen of all objects.
+#[derive(Debug)]
+pub enum Told<K> {
+    /// These are there and no others, as of this resourceVersion.
+    Listed(Vec<K>, String),
+    /// This one was made, or has changed.
+    Changed(K),
+    /// This one is gone; its resourceVersion is that of its deletion.
+    Deleted(K),
 }
 
 /// Why nothing is seen for now.
@@ -42,9 +58,9 @@ pub enum WatchError {
         /// What the client says.
         error: kube::Error,
     },
-    /// The watch has been silent for longer than a watch lives.
-    #[error("nothing was heard for {SILENCE_MAX:?}")]
-    Silent,
+    /// The watch has been silent for longer than a watch lives, or a list has not been answered.
+    #[error("nothing was heard for {0:?}")]
+    Silent(Duration),
 }
 
 impl WatchError {
@@ -52,17 +68,9 @@ impl WatchError {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Failed { verb, .. } => verb,
-            Self::Silent => "watch",
+            Self::Silent(_) => "watch",
         }
     }
-}
-
-/// Where a watch stands between two of its updates.
-enum Watching<K> {
-    Listing,
-    Opening(String),
-    Open(String, BoxStream<'static, kube::Result<WatchEvent<K>>>),
-    Broken,
 }
 
 /// The object as it is, and each time it changes. After an error it goes on by itself; it never ends.
@@ -73,80 +81,133 @@ pub fn watch_one<K>(api: Api<K>, name: String) -> BoxStream<'static, Result<Seen
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let object = One { api, name };
-    stream::unfold((object, Watching::Listing), |(object, mut watching)| async move {
+    let told = follow(Watched { api, only: Some(format!("metadata.name={name}")) });
+    told.map(|told| {
+        Ok(match told? {
+            Told::Listed(objects, from) => objects.into_iter().next().map_or(Seen::Missing(from), Seen::Present),
+            Told::Changed(object) => Seen::Present(object),
+            Told::Deleted(object) => Seen::Missing(object.resource_version().unwrap_or_default()),
+        })
+    })
+    .boxed()
+}
+
+/// All objects of the API's namespace as they are, and each change. After an error it goes on by itself,
+/// beginning with a list; it never ends.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub fn watch_all<K>(api: Api<K>) -> BoxStream<'static, Result<Told<K>, WatchError>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    follow(Watched { api, only: None })
+}
+
+/// What is followed.
+struct Watched<K> {
+    api: Api<K>,
+    /// A field selector.
+    only: Option<String>,
+}
+
+/// Where a watch stands between two of its updates.
+enum Watching<K> {
+    Listing,
+    Opening(String),
+    Open {
+        from: String,
+        since: Instant,
+        events: BoxStream<'static, kube::Result<WatchEvent<K>>>,
+    },
+    /// A moment before it is opened again.
+    Ended(String),
+    /// A moment before it begins anew.
+    Broken,
+}
+
+fn follow<K>(watched: Watched<K>) -> BoxStream<'static, Result<Told<K>, WatchError>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let backoff = Backoff::new(fastrand::u64(..));
+    stream::unfold((watched, backoff, Watching::Listing), |(watched, mut backoff, mut watching)| async move {
         loop {
-            let (update, next) = object.next(watching).await;
+            let (update, next) = watched.next(watching, &mut backoff).await;
             watching = next;
             if let Some(update) = update {
-                return Some((update, (object, watching)));
+                return Some((update, (watched, backoff, watching)));
             }
         }
     })
     .boxed()
 }
 
-struct One<K> {
-    api: Api<K>,
-    name: String,
-}
-
-impl<K> One<K>
+impl<K> Watched<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    async fn next(&self, watching: Watching<K>) -> (Option<Result<Seen<K>, WatchError>>, Watching<K>) {
+    async fn next(
+        &self,
+        watching: Watching<K>,
+        backoff: &mut Backoff,
+    ) -> (Option<Result<Told<K>, WatchError>>, Watching<K>) {
         let failed = |verb, error| (Some(Err(WatchError::Failed { verb, error })), Watching::Broken);
+        let silent = |time| (Some(Err(WatchError::Silent(time))), Watching::Broken);
         match watching {
             Watching::Broken => {
-                tokio::time::sleep(REWATCH_DELAY).await;
+                tokio::time::sleep(backoff.wait()).await;
                 (None, Watching::Listing)
             }
-            Watching::Listing => match self.list().await {
-                Ok((seen, from)) => (Some(Ok(seen)), Watching::Opening(from)),
-                Err(error) => failed("list", error),
-            },
-            Watching::Opening(from) => {
-                let params = WatchParams::default().fields(&self.only_this()).timeout(WATCH_SECONDS);
-                match self.api.watch(&params, &from).await {
-                    Ok(events) => (None, Watching::Open(from, events.boxed())),
-                    Err(error) => failed("watch", error),
-                }
+            Watching::Ended(from) => {
+                tokio::time::sleep(backoff.wait()).await;
+                (None, Watching::Opening(from))
             }
-            Watching::Open(from, mut events) => {
-                let Ok(event) = tokio::time::timeout(SILENCE_MAX, events.try_next()).await else {
-                    return (Some(Err(WatchError::Silent)), Watching::Broken);
-                };
-                match event {
-                    Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
-                        let from = object.resource_version().unwrap_or(from);
-                        (Some(Ok(Seen::Present(object))), Watching::Open(from, events))
-                    }
-                    Ok(Some(WatchEvent::Deleted(object))) => {
-                        let from = object.resource_version().unwrap_or(from);
-                        (Some(Ok(Seen::Missing(from.clone()))), Watching::Open(from, events))
+            Watching::Listing => match timeout(ANSWERED_WITHIN, self.api.list(&self.of_list())).await {
+                Err(_) => silent(ANSWERED_WITHIN),
+                Ok(Ok(list)) => {
+                    let from = list.metadata.resource_version.unwrap_or_default();
+                    (Some(Ok(Told::Listed(list.items, from.clone()))), Watching::Opening(from))
+                }
+                Ok(Err(error)) => failed("list", error),
+            },
+            Watching::Opening(from) => match timeout(ANSWERED_WITHIN, self.api.watch(&self.of_watch(), &from)).await {
+                Err(_) => silent(ANSWERED_WITHIN),
+                Ok(Ok(events)) => (None, Watching::Open { from, since: Instant::now(), events: events.boxed() }),
+                Ok(Err(error)) => failed("watch", error),
+            },
+            Watching::Open { from, since, mut events } => {
+                let Ok(event) = timeout(SILENCE_MAX, events.try_next()).await else { return silent(SILENCE_MAX) };
+                let (told, object): (fn(K) -> Told<K>, K) = match event {
+                    // "The watch is too old" comes like this; what helps is to list again.
+                    Ok(Some(WatchEvent::Error(status))) => return failed("watch", kube::Error::Api(status)),
+                    Err(error) => return failed("watch", error),
+                    Ok(None) if since.elapsed() < TOO_SHORT => return (None, Watching::Ended(from)),
+                    Ok(None) => {
+                        backoff.reset();
+                        return (None, Watching::Opening(from));
                     }
                     Ok(Some(WatchEvent::Bookmark(bookmark))) => {
-                        (None, Watching::Open(bookmark.metadata.resource_version, events))
+                        backoff.reset();
+                        let from = bookmark.metadata.resource_version;
+                        return (None, Watching::Open { from, since, events });
                     }
-                    // "The watch is too old" comes like this; what helps is to list again.
-                    Ok(Some(WatchEvent::Error(status))) => failed("watch", kube::Error::Api(status)),
-                    Ok(None) => (None, Watching::Opening(from)),
-                    Err(error) => failed("watch", error),
-                }
+                    Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => (Told::Changed, object),
+                    Ok(Some(WatchEvent::Deleted(object))) => (Told::Deleted, object),
+                };
+                backoff.reset();
+                let from = object.resource_version().unwrap_or(from);
+                (Some(Ok(told(object))), Watching::Open { from, since, events })
             }
         }
     }
 
-    /// The object, and the version of the list from which a watch goes on.
-    async fn list(&self) -> kube::Result<(Seen<K>, String)> {
-        let list = self.api.list(&ListParams::default().fields(&self.only_this())).await?;
-        let from = list.metadata.resource_version.unwrap_or_default();
-        let object = list.items.into_iter().next();
-        Ok((object.map_or_else(|| Seen::Missing(from.clone()), Seen::Present), from))
+    fn of_list(&self) -> ListParams {
+        ListParams { field_selector: self.only.clone(), ..ListParams::default() }
     }
 
-    fn only_this(&self) -> String {
-        format!("metadata.name={}", self.name)
+    fn of_watch(&self) -> WatchParams {
+        let seconds = fastrand::u32(WATCH_SECONDS_MAX / 5 * 4..=WATCH_SECONDS_MAX);
+        WatchParams { field_selector: self.only.clone(), ..WatchParams::default() }.timeout(seconds)
     }
 }

@@ -3,13 +3,13 @@
 use anyhow::{Context, bail};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, api::PostParams};
-use leasehold_core::{
-    lease::Observation,
-    ports::{LeaseStore, StoreFailure},
-};
+use leasehold_core::{lease::Observation, ports::StoreFailure};
 
 use super::kubernetes::KubernetesStore;
-use crate::kubernetes::{access::Target, in_plain_words};
+use crate::kubernetes::{
+    access::{Access, Target},
+    in_plain_words,
+};
 
 /// The Lease, as a Role names it.
 pub fn target<'a>(namespace: &'a str, lease: &'a str) -> Target<'a> {
@@ -20,9 +20,9 @@ pub fn target<'a>(namespace: &'a str, lease: &'a str) -> Target<'a> {
 ///
 /// # Errors
 /// Names what is not reached, or the rule that is missing.
-pub async fn check(client: &Client, store: &KubernetesStore, namespace: &str, lease: &str) -> anyhow::Result<()> {
+pub async fn check(access: &Access, store: &KubernetesStore, namespace: &str, lease: &str) -> anyhow::Result<()> {
     let target = target(namespace, lease);
-    let present = match store.read().await {
+    let present = match store.first_look().await {
         Ok(Observation::Present { .. }) => true,
         Ok(Observation::Missing { .. }) => false,
         Err(error) if error.failure == StoreFailure::Denied => {
@@ -31,9 +31,9 @@ pub async fn check(client: &Client, store: &KubernetesStore, namespace: &str, le
         }
         Err(error) => return Err(error).context("cannot reach the cluster"),
     };
-    let missing = target.denied(client, &["list", "watch", "update"]).await?;
+    let missing = access.denied(&target, &["get", "list", "watch", "update"]).await?;
     if !present {
-        try_to_create(client, &target, namespace, lease).await?;
+        try_to_create(access.client(), &target, namespace, lease).await?;
     }
     if !missing.is_empty() {
         bail!("may not {} lease {namespace}/{lease}: add to the Role: {}", missing.join(", "), target.rule(&missing));

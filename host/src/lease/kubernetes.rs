@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use futures_core::stream::BoxStream;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::{
@@ -22,36 +22,72 @@ use leasehold_core::{
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
-use super::{CHECKPOINT_ANNOTATION, STEP_DOWN_ANNOTATION, TASK_ANNOTATION, TOKEN_ANNOTATION, checkpoint};
+use super::{
+    CHECKPOINT_ANNOTATION, STEP_DOWN_ANNOTATION, TASK_ANNOTATION, TOKEN_ANNOTATION, checkpoint,
+    room::Room,
+    shared::{self, SharedWatch},
+};
 use crate::kubernetes::{
     in_plain_words,
     watch::{Seen, WatchError, watch_one},
 };
 
 /// See the module's documentation.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KubernetesStore {
     api: Api<DynamicObject>,
     namespace: Arc<str>,
     name: Arc<str>,
     /// The newest object seen: what a write is made from.
     last: Arc<Mutex<Option<DynamicObject>>>,
+    room: Room,
+    watch: Option<SharedWatch>,
 }
 
 impl KubernetesStore {
     /// The Lease `namespace/name`, which need not exist.
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
-        let lease = ApiResource::erase::<Lease>(&());
         Self {
-            api: Api::namespaced_with(client, namespace, &lease),
+            api: shared::leases(client, namespace),
             namespace: namespace.into(),
             name: name.into(),
             last: Arc::default(),
+            room: Room::default(),
+            watch: None,
         }
     }
 
-    fn error(&self, verb: &str, error: kube::Error) -> StoreError {
-        let failure = match &error {
+    /// The same, with room and, where there is one, a watch that it shares with others of its namespace.
+    #[must_use]
+    pub fn sharing(self, room: Room, watch: Option<SharedWatch>) -> Self {
+        Self { room, watch, ..self }
+    }
+
+    /// The Lease as it is: as the watch tells that it shares, where there is one, and otherwise read.
+    ///
+    /// # Errors
+    /// As [`LeaseStore::read`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn first_look(&self) -> Result<Observation, StoreError> {
+        match self.watch.is_some().then(|| LeaseStore::watch(self)) {
+            Some(mut watch) => match watch.next().await {
+                Some(WatchUpdate::Seen(seen)) => Ok(seen),
+                Some(WatchUpdate::Broken(error)) => Err(error),
+                None => self.read().await,
+            },
+            None => self.read().await,
+        }
+    }
+
+    /// What the Lease was last seen with, which is another when it was made again.
+    pub fn uid(&self) -> Option<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(ResourceExt::uid)
+    }
+
+    fn error(&self, verb: &str, error: &kube::Error) -> StoreError {
+        let failure = match error {
             kube::Error::Api(status) => match status.code {
                 409 => StoreFailure::Conflict,
                 404 => StoreFailure::Missing,
@@ -62,7 +98,7 @@ impl KubernetesStore {
             },
             _ => StoreFailure::Unavailable,
         };
-        self.failed(failure, verb, in_plain_words(&error))
+        self.failed(failure, verb, in_plain_words(error))
     }
 
     fn failed(
@@ -114,7 +150,8 @@ impl KubernetesStore {
 
 impl LeaseStore for KubernetesStore {
     async fn read(&self) -> Result<Observation, StoreError> {
-        let found = self.api.get_opt(&self.name).await.map_err(|error| self.error("get", error))?;
+        let _lane = self.room.enter().await;
+        let found = self.api.get_opt(&self.name).await.map_err(|error| self.error("get", &error))?;
         let Some(object) = found else { return Ok(Observation::Missing { deleted_at: None }) };
         let (version, record) = self.seen("get", object)?;
         Ok(Observation::Present { version, record })
@@ -122,6 +159,7 @@ impl LeaseStore for KubernetesStore {
 
     async fn write(&self, based_on: Option<Version>, record: &LeaseRecord) -> Result<Version, StoreError> {
         let params = PostParams { field_manager: Some("leasehold".into()), ..PostParams::default() };
+        let _lane = self.room.enter().await;
         let (verb, written) = match based_on {
             Some(based_on) => {
                 let Some(object) = self.replacement(based_on, record) else {
@@ -135,7 +173,7 @@ impl LeaseStore for KubernetesStore {
                 ("create", self.api.create(&params, &object).await)
             }
         };
-        let object = written.map_err(|error| match (based_on, self.error(verb, error)) {
+        let object = written.map_err(|error| match (based_on, self.error(verb, &error)) {
             // What is missing is the namespace, and no further try makes that.
             (None, error @ StoreError { failure: StoreFailure::Missing, .. }) => {
                 StoreError { failure: StoreFailure::Rejected, ..error }
@@ -147,14 +185,17 @@ impl LeaseStore for KubernetesStore {
 
     fn watch(&self) -> BoxStream<'static, WatchUpdate> {
         let store = self.clone();
-        let seen = watch_one(self.api.clone(), self.name.to_string()).map(move |seen| match seen {
+        let shared = self.watch.as_ref().and_then(|watch| watch.follow(&self.name));
+        let seen =
+            shared.unwrap_or_else(|| watch_one(self.api.clone(), self.name.to_string()).map_err(Arc::new).boxed());
+        seen.map(move |seen| match seen {
             Ok(seen) => store.watched(seen).map_or_else(WatchUpdate::Broken, WatchUpdate::Seen),
-            Err(error @ WatchError::Silent) => {
-                WatchUpdate::Broken(store.failed(StoreFailure::Unavailable, "watch", error))
-            }
-            Err(WatchError::Failed { verb, error }) => WatchUpdate::Broken(store.error(verb, error)),
-        });
-        seen.boxed()
+            Err(error) => WatchUpdate::Broken(match &*error {
+                WatchError::Silent(_) => store.failed(StoreFailure::Unavailable, "watch", error),
+                WatchError::Failed { verb, error } => store.error(verb, error),
+            }),
+        })
+        .boxed()
     }
 }
 

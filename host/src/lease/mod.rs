@@ -4,6 +4,8 @@ pub mod access;
 mod checkpoint;
 pub mod file;
 pub mod kubernetes;
+pub mod room;
+pub mod shared;
 
 /// The annotation that names the one task a Lease is for.
 pub const TASK_ANNOTATION: &str = "leasehold.dev/task";

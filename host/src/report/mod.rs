@@ -140,8 +140,8 @@ impl Report {
     }
 
     /// The store's watch broke; it is taken up again.
-    pub fn watch_broken(&self, error: &dyn Error) {
-        say!(warn, self.subject, "watch-broken"; "{}", Chain(error));
+    pub fn watch_broken(&self, why: &str) {
+        say!(warn, self.subject, "watch-broken"; "{why}");
     }
 
     /// A module is compiled, linked and checked.

@@ -94,6 +94,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         last_end: None,
         request: None,
         request_error: None,
+        watch_error: None,
         holder: task.holder,
     };
     supervisor.run(watch, guest_events, checkpoint_calls, task.modules, task.ended, task.shutdown).await;
@@ -123,6 +124,8 @@ struct Supervisor<S> {
     /// Dropped, and with it its connection, when the core gives up on it or sends another.
     request: Option<BoxFuture<'static, Answer>>,
     request_error: Option<StoreError>,
+    /// Why the watch is broken, while it is, as told.
+    watch_error: Option<String>,
     holder: watch::Sender<Option<String>>,
 }
 
@@ -167,7 +170,11 @@ impl<S: LeaseStore> Supervisor<S> {
     ) {
         self.report.candidate();
         modules.mark_changed();
-        let mut next = Input::Tick;
+        // A watch that is shared may have seen the Lease already: then it need not be read.
+        let mut next = match watch.next().now_or_never().flatten() {
+            Some(update) => self.watched(update),
+            None => Input::Tick,
+        };
         loop {
             let now = clock::now();
             // After the clock: a report that is not there by now was not made by `now`.
@@ -290,11 +297,19 @@ impl<S: LeaseStore> Supervisor<S> {
         Input::Answered(id, result)
     }
 
-    fn watched(&self, update: WatchUpdate) -> Input {
+    fn watched(&mut self, update: WatchUpdate) -> Input {
         match update {
-            WatchUpdate::Seen(seen) => Input::Watched(WatchEvent::Seen(seen)),
+            WatchUpdate::Seen(seen) => {
+                self.watch_error = None;
+                Input::Watched(WatchEvent::Seen(seen))
+            }
             WatchUpdate::Broken(error) => {
-                self.report.watch_broken(&error);
+                // Each try to take it up again may fail in the same way.
+                let why = Chain(&error).to_string();
+                if self.watch_error.as_ref() != Some(&why) {
+                    self.report.watch_broken(&why);
+                }
+                self.watch_error = Some(why);
                 Input::Watched(WatchEvent::Broken)
             }
         }

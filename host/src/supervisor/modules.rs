@@ -1,30 +1,37 @@
-//! Keeps a task's module ready: every change of its bytes is compiled, linked and checked beside
+//! Keeps tasks' modules ready: every change of their bytes is compiled, linked and checked beside
 //! the running one. A bad module is told of, and changes nothing else (invariant 10).
+//!
+//! However many tasks run one module, it is read, hashed and compiled once: a source is followed once
+//! for all tasks that name it ([`Modules::follow`]), and what has the same digest is the same [`ReadyModule`],
+//! wherever it came from.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use futures_util::StreamExt;
 use leasehold_core::task::Digest;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::{
     guest::{
         module::{ModuleError, ReadyModule, digest},
         runtime::GuestRuntime,
     },
-    module::{Changes, ReadError},
+    module::{Changes, ModuleSource, ReadError},
     report::Report,
 };
 
 /// Why a module is not taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Rejected {
     /// Its bytes cannot be had.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(Arc<ReadError>),
     /// It cannot be a task.
     #[error(transparent)]
-    Module(#[from] ModuleError),
+    Module(Arc<ModuleError>),
     /// It is not the pinned one.
     #[error(
         "its digest is {found}, but the task is pinned to {pinned}: change the pin, or give the file that it names"
@@ -35,37 +42,152 @@ pub enum Rejected {
         /// Of the config.
         pinned: Digest,
     },
+    /// What compiled it panicked.
+    #[error("compiling it failed, which is a defect: {0}")]
+    Defect(Arc<str>),
 }
 
-/// Compiles, links and checks `bytes`. Blocks for as long as that takes.
-///
-/// # Errors
-/// Why it is not taken.
-pub fn prepare(guests: &GuestRuntime, bytes: &[u8], pinned: Option<&Digest>) -> Result<ReadyModule, Rejected> {
-    if let Some(pinned) = pinned {
-        let found = digest(bytes);
-        if found != *pinned {
-            return Err(Rejected::Pinned { found, pinned: pinned.clone() });
+impl From<ReadError> for Rejected {
+    fn from(error: ReadError) -> Self {
+        Self::Read(Arc::new(error))
+    }
+}
+
+/// What is made of bytes with one digest, by whoever needs it first.
+type Ready = OnceCell<Result<Arc<ReadyModule>, Rejected>>;
+
+/// What a source had at some time.
+pub struct Found {
+    /// Of the bytes.
+    pub digest: Digest,
+    /// How many bytes there are.
+    pub bytes_len: usize,
+    /// Until they are compiled.
+    bytes: Mutex<Vec<u8>>,
+    ready: Arc<Ready>,
+}
+
+impl Found {
+    /// Whether somebody has compiled it already.
+    pub fn is_ready(&self) -> bool {
+        self.ready.initialized()
+    }
+}
+
+/// What a source has, as far as it can be had.
+pub type Version = Result<Arc<Found>, Arc<ReadError>>;
+
+/// Makes modules ready, each once.
+pub struct Modules {
+    guests: Arc<GuestRuntime>,
+    by_digest: Mutex<HashMap<Digest, Weak<Ready>>>,
+}
+
+impl Modules {
+    /// For guests that run on `guests`.
+    pub fn new(guests: Arc<GuestRuntime>) -> Self {
+        Self { guests, by_digest: Mutex::default() }
+    }
+
+    /// What `source` has now, and from then on the newest of what it has. Nothing more is told where
+    /// changes cannot be noticed any more.
+    ///
+    /// # Errors
+    /// The system does not tell of changes.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn follow(self: &Arc<Self>, source: ModuleSource) -> Result<watch::Receiver<Version>, ReadError> {
+        // First, so that no change is missed while the bytes of now are read.
+        let changes = source.changes()?;
+        let (newest, versions) = watch::channel(self.found(source.read().await).await);
+        tokio::spawn(self.clone().tell_changes(changes, newest));
+        Ok(versions)
+    }
+
+    async fn tell_changes(self: Arc<Self>, mut changes: Changes, newest: watch::Sender<Version>) {
+        loop {
+            tokio::select! {
+                change = changes.next() => match change {
+                    Some(change) => {
+                        let found = self.found(change).await;
+                        if newest.send(found).is_err() {
+                            return;
+                        }
+                    }
+                    None => return,
+                },
+                () = newest.closed() => return,
+            }
         }
     }
-    Ok(guests.prepare(bytes)?)
+
+    /// Not hashed here: this is the control thread, and a large module takes its time.
+    async fn found(&self, read: Result<Vec<u8>, ReadError>) -> Version {
+        let bytes = read.map_err(Arc::new)?;
+        let hashed = tokio::task::spawn_blocking(move || (digest(&bytes), bytes)).await;
+        let (digest, bytes) = hashed.map_err(|panicked| Arc::new(ReadError::Defect(panicked.to_string())))?;
+        let ready = self.ready_of(&digest);
+        Ok(Arc::new(Found { digest, bytes_len: bytes.len(), bytes: Mutex::new(bytes), ready }))
+    }
+
+    fn ready_of(&self, digest: &Digest) -> Arc<Ready> {
+        let mut by_digest = self.by_digest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ready) = by_digest.get(digest).and_then(Weak::upgrade) {
+            return ready;
+        }
+        // Of the modules that nobody has any more, nothing is kept.
+        by_digest.retain(|_, ready| ready.strong_count() > 0);
+        let ready = Arc::new(Ready::new());
+        by_digest.insert(digest.clone(), Arc::downgrade(&ready));
+        ready
+    }
+
+    /// Compiles, links and checks what was found, where nobody has done so before.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn prepare(&self, found: &Found, pinned: Option<&Digest>) -> Result<Arc<ReadyModule>, Rejected> {
+        if let Some(pinned) = pinned.filter(|pinned| **pinned != found.digest) {
+            return Err(Rejected::Pinned { found: found.digest.clone(), pinned: pinned.clone() });
+        }
+        let compile = || async {
+            let bytes = found.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let guests = self.guests.clone();
+            let compiled = tokio::task::spawn_blocking(move || guests.prepare(&bytes)).await;
+            match compiled {
+                Ok(Ok(module)) => Ok(Arc::new(module)),
+                Ok(Err(error)) => Err(Rejected::Module(Arc::new(error))),
+                Err(panicked) => Err(Rejected::Defect(panicked.to_string().into())),
+            }
+        };
+        let ready = found.ready.get_or_init(compile).await.clone();
+        // There may be many megabytes of them, and they have done what they were read for.
+        std::mem::take(&mut *found.bytes.lock().unwrap_or_else(PoisonError::into_inner));
+        ready
+    }
 }
 
-/// Makes each change ready and hands it to `current`, until there are no more changes.
+/// Makes each version ready that comes after this, and hands it to `current`, until none comes any more.
 ///
 /// # Cancel safety
 /// May be dropped at any time.
 pub async fn keep_ready(
-    guests: Arc<GuestRuntime>,
+    modules: Arc<Modules>,
     report: Arc<Report>,
     pinned: Option<Digest>,
-    mut changes: Changes,
+    mut versions: watch::Receiver<Version>,
     current: watch::Sender<Arc<ReadyModule>>,
 ) {
     // A source tells of many changes, and a watch that is broken of it each second; the same is told once.
     let mut last_told = None;
-    while let Some(change) = changes.next().await {
-        let change = match change {
+    while versions.changed().await.is_ok() {
+        let version = versions.borrow_and_update().clone();
+        let found = match version {
+            Ok(found) => found,
             Err(error) if error.is_of_the_source() => {
                 let why = error.to_string();
                 if last_told.as_ref() != Some(&why) {
@@ -74,35 +196,32 @@ pub async fn keep_ready(
                 last_told = Some(why);
                 continue;
             }
-            change => change,
+            Err(error) => {
+                let rejected = Rejected::Read(error);
+                let what = rejected.to_string();
+                if last_told.as_ref() != Some(&what) {
+                    report.module_rejected(None, &rejected);
+                }
+                last_told = Some(what);
+                continue;
+            }
         };
-        // Not here: this is the control thread, and a large module takes its time to hash as well.
-        let hashed = tokio::task::spawn_blocking(move || (change.as_ref().ok().map(|bytes| digest(bytes)), change));
-        // Only where the runtime is ending; if ever otherwise, the caller says that this has ended.
-        let Ok((found, change)) = hashed.await else { return };
-        if found.as_ref() == Some(&current.borrow().digest) {
+        if found.digest == current.borrow().digest {
             last_told = None;
             continue;
         }
-        let (runtime, pin) = (guests.clone(), pinned.clone());
-        let prepared = tokio::task::spawn_blocking(move || {
-            change.map_err(Rejected::from).and_then(|bytes| prepare(&runtime, &bytes, pin.as_ref()))
-        });
-        match prepared.await {
-            Ok(Ok(module)) => {
+        match modules.prepare(&found, pinned.as_ref()).await {
+            Ok(module) => {
                 last_told = None;
                 report.module_loaded(&module);
-                current.send_replace(Arc::new(module));
+                current.send_replace(module);
             }
-            Ok(Err(rejected)) => {
-                let what = found.as_deref().map_or_else(|| rejected.to_string(), str::to_owned);
+            Err(rejected) => {
+                let what = found.digest.to_string();
                 if last_told.as_ref() != Some(&what) {
-                    report.module_rejected(found.as_deref(), &rejected);
+                    report.module_rejected(Some(&*found.digest), &rejected);
                 }
                 last_told = Some(what);
-            }
-            Err(panicked) => {
-                report.module_rejected(found.as_deref(), &format_args!("compiling it failed: {panicked}"));
             }
         }
     }

@@ -2,7 +2,7 @@
 // prints a line of JSON when it begins to lead, for Leasehold to be compared with.
 //
 // KUBECONFIG names the cluster; without it, it is the one that this runs in, as a Pod. NAMESPACE is
-// that of the Lease.
+// that of the Lease. With LEASES=n, it competes for n of them at once, LEASE-0000 and so on.
 package main
 
 import (
@@ -11,12 +11,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
+	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -43,10 +46,26 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, func() { say("shutdown") })
 	say("candidate")
+	leases := []string{os.Args[1]}
+	if count := os.Getenv("LEASES"); count != "" {
+		leases = many(os.Args[1], count)
+		// The usual limit of five requests a second would not let it renew them.
+		config.QPS = -1
+	}
+	client := kubernetes.NewForConfigOrDie(config).CoordinationV1()
+	var electors sync.WaitGroup
+	for _, lease := range leases {
+		electors.Go(func() { compete(ctx, client, namespace, lease) })
+	}
+	electors.Wait()
+}
+
+func compete(ctx context.Context, client coordination.CoordinationV1Interface, namespace, lease string) {
+	say := func(event string) { sayOf(event, lease) }
 	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
-			LeaseMeta: metav1.ObjectMeta{Namespace: namespace, Name: os.Args[1]},
-			Client:    kubernetes.NewForConfigOrDie(config).CoordinationV1(),
+			LeaseMeta: metav1.ObjectMeta{Namespace: namespace, Name: lease},
+			Client:    client,
 			// As controller-runtime makes it. With a name that outlives the process, a container that is
 			// started again goes on as the leader that it was, if it comes before the others.
 			LockConfig: resourcelock.ResourceLockConfig{Identity: os.Args[2] + "_" + string(uuid.NewUUID())},
@@ -61,6 +80,20 @@ func main() {
 			OnNewLeader:      func(identity string) { say("new-leader") },
 		},
 	})
+}
+
+// The names of that many leases.
+func many(prefix, count string) []string {
+	number, err := strconv.Atoi(count)
+	if err != nil || number < 1 {
+		fmt.Fprintln(os.Stderr, "LEASES must be a number of leases, not", count)
+		os.Exit(2)
+	}
+	var names []string
+	for index := range number {
+		names = append(names, fmt.Sprintf("%s-%04d", prefix, index))
+	}
+	return names
 }
 
 // Out of the environment, where it is there.
@@ -78,6 +111,8 @@ func duration(name string, usual time.Duration) time.Duration {
 }
 
 // In the words of Leasehold's log, so that the benchmark reads both alike.
-func say(event string) {
-	fmt.Printf("{\"timestamp\":%q,\"event\":%q}\n", time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"), event)
+func say(event string) { sayOf(event, "") }
+
+func sayOf(event, lease string) {
+	fmt.Printf("{\"timestamp\":%q,\"event\":%q,\"task\":%q}\n", time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"), event, lease)
 }

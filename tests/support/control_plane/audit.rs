@@ -21,6 +21,8 @@ pub struct Request {
     pub verb: String,
     /// Whether the user had the right to it.
     pub allowed: bool,
+    /// The HTTP status of the answer; 0 where it is not known.
+    pub code: u16,
 }
 
 /// All but what the administrator (a test, mostly) and the API server itself do.
@@ -28,6 +30,8 @@ pub(super) fn write_policy(folder: &Path, admin: &str) -> Result<()> {
     let policy = json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
+        // The same request is told of when it arrives, and again with its answer.
+        "omitStages": ["RequestReceived"],
         "rules": [{"level": "None", "users": [admin, "system:apiserver"]}, {"level": "Metadata"}],
     });
     fs::write(folder.join(POLICY), policy.to_string()).with_context(|| format!("cannot write {POLICY}"))
@@ -40,14 +44,17 @@ pub(super) fn requests_of(folder: &Path, user: &str) -> Result<Vec<Request>> {
     for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
         let event: Value = serde_json::from_str(line).with_context(|| format!("{LOG} is not what is expected"))?;
         let object = &event["objectRef"];
+        let code = event["responseStatus"]["code"].as_u64().and_then(|code| code.try_into().ok()).unwrap_or(0);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        // The same request is told of when it arrives, and again with its answer.
-        if event["stage"] != "RequestReceived" && event["user"]["username"] == user && object.is_object() {
+        // A watch that works is told of when it begins, and again when it ends.
+        let again = event["verb"] == "watch" && event["stage"] == "ResponseComplete" && code == 200;
+        if !again && event["user"]["username"] == user && object.is_object() {
             requests.push(Request {
                 group: text(&object["apiGroup"]),
                 resource: text(&object["resource"]),
                 verb: text(&event["verb"]),
                 allowed: event["annotations"]["authorization.k8s.io/decision"] == "allow",
+                code,
             });
         }
     }

@@ -19,8 +19,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use k8s_openapi::api::{core::v1::Namespace, rbac::v1::ClusterRoleBinding};
+use kube::{
+    api::PostParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -156,6 +159,20 @@ impl ControlPlane {
         self.new_kubeconfig(server, &self.admin)
     }
 
+    /// Makes a kubeconfig file for a user with all rights whose requests are recorded, unlike the administrator's.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the API server does not bind the user.
+    pub async fn kubeconfig_for_admin(&self, user: &str) -> Result<PathBuf> {
+        let binding = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": user},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        }))?;
+        kube::Api::<ClusterRoleBinding>::all(self.client()).create(&PostParams::default(), &binding).await?;
+        self.kubeconfig_for(user)
+    }
+
     /// What this user, who is not the administrator, has asked of the API server so far.
     ///
     /// # Errors
@@ -256,6 +273,8 @@ fn start_api_server(binaries: &Path, folder: &Path, etcd_port: u16, server: Sock
         "--tls-private-key-file=server.key".to_owned(),
         format!("--audit-policy-file={}", audit::POLICY),
         format!("--audit-log-path={}", audit::LOG),
+        // In one file: nothing of it is put aside by a name of its own.
+        "--audit-log-maxsize=10000".to_owned(),
         // Written before the answer is, so that whoever has an answer finds it there.
         "--audit-log-mode=blocking".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    lease::LeaseRecord,
+    lease::{LeaseRecord, Version},
     ports::StoreFailure,
     time::{BootTime, Now},
 };
@@ -11,9 +11,30 @@ use crate::{
 use super::{Action, Election, Notice, Request};
 
 impl Election {
+    /// Somebody else wrote, or an earlier write of ours did arrive.
+    ///
+    /// A leader has no time to lose, and asks. Whoever has raced many others for a Lease need not ask, as they
+    /// all would: its watch has told of the winner already, or is about to.
+    pub(super) fn on_conflict(&mut self, now: Now, sent_at: BootTime, based_on: Option<Version>) {
+        self.contend(now, sent_at);
+        let waits_for_watch = self.leading().is_none() && self.withdraw_by.is_none() && self.poll_at.is_none();
+        let told_already = self.known.as_ref().is_some_and(|known| match based_on {
+            Some(_) => known.observation.version() != based_on,
+            None => known.observation.record().is_some(),
+        });
+        if !waits_for_watch {
+            self.must_read_at = Some(BootTime::ZERO);
+            return;
+        }
+        self.spread.race_lost();
+        if !told_already {
+            self.must_read_at = Some(sent_at + self.jittered_retry());
+        }
+    }
+
     /// One lost race is run again at once; who loses the next as well waits, so that a store that
     /// contradicts itself is not asked without pause.
-    pub(super) fn on_conflict(&mut self, now: Now, sent_at: BootTime) {
+    pub(super) fn contend(&mut self, now: Now, sent_at: BootTime) {
         self.contended_until = Some(match self.contended_until {
             None => BootTime::ZERO,
             Some(_) => now.boot.max(sent_at + self.jittered_retry()),
@@ -43,7 +64,7 @@ impl Election {
         // Whether a write without an answer has arrived, only a read can tell. A leader need not
         // know: its next renewal conflicts if it has.
         if failure == StoreFailure::Unavailable && self.leading().is_none() {
-            self.must_read = true;
+            self.must_read_at = Some(BootTime::ZERO);
         }
     }
 
@@ -54,9 +75,7 @@ impl Election {
         }
     }
 
-    /// The retry period, lengthened by up to a fifth so that replicas do not keep step
-    /// (client-go's `JitterFactor` is 1.2).
     pub(super) fn jittered_retry(&mut self) -> Duration {
-        self.config.timing.retry_period().mul_f64(1.0 + 0.2 * self.rng.f64())
+        self.spread.retry(self.config.timing.retry_period())
     }
 }

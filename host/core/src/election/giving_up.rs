@@ -21,7 +21,7 @@ impl Election {
                 let writes = matches!(self.in_flight, Some(InFlight { request: Request::Write { .. }, .. }));
                 if stay_out == StayOut::Forever && !writes && !self.lost_write {
                     self.in_flight = None;
-                    self.must_read = false;
+                    self.must_read_at = None;
                 }
             }
         }

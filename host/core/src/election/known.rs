@@ -21,12 +21,15 @@ pub(super) struct Known {
     unchanged_since: BootTime,
     /// For how long from then on somebody else may lead.
     believed_for: Duration,
+    /// How long after that it is taken.
+    take_after: Duration,
     /// The holder was seen to renew in this term of its: it stamps what it writes.
     renews: bool,
 }
 
 impl Known {
     /// `seen`, after `before`. `may_lead` is false of this process, and of those that are known to have ended.
+    /// `take_after` is how long a Lease that has become free is left alone.
     pub(super) fn next(
         before: Option<&Self>,
         seen: Observation,
@@ -34,6 +37,7 @@ impl Known {
         last_request: RequestId,
         may_lead: impl Fn(&str) -> bool,
         timing: &Timing,
+        take_after: Duration,
     ) -> Self {
         let renews = before.is_some_and(|before| before.holder_renews(&seen));
         let unchanged_since = match before {
@@ -62,7 +66,15 @@ impl Known {
             None => before.map_or(Duration::ZERO, |before| before.believed_for),
         };
         let newest = seen.version().or(before.and_then(|before| before.newest));
-        Self { observation: seen, newest, learned_after: last_request, unchanged_since, believed_for, renews }
+        Self {
+            observation: seen,
+            newest,
+            learned_after: last_request,
+            unchanged_since,
+            believed_for,
+            take_after,
+            renews,
+        }
     }
 
     /// Whether the holder was seen to renew: in `seen`, which comes after this, or before.
@@ -73,14 +85,15 @@ impl Known {
         same_term && (self.renews || (seen.renewed.is_some() && seen.renewed != before.renewed))
     }
 
-    /// Its holder does not lead any more.
-    pub(super) fn free(&mut self) {
-        self.believed_for = Duration::ZERO;
+    /// Its holder does not lead any more, from `now` on.
+    pub(super) fn free(&mut self, now: BootTime) {
+        self.believed_for = self.believed_for.min(now.since(self.unchanged_since));
     }
 
-    /// From when on nobody else leads, as far as can be known.
-    pub(super) fn free_at(&self) -> BootTime {
-        self.unchanged_since + self.believed_for
+    /// When it may be taken: nobody else leads any more, as far as can be known, and who has drawn an earlier
+    /// time has had it.
+    pub(super) fn take_at(&self) -> BootTime {
+        self.unchanged_since + self.believed_for + self.take_after
     }
 
     /// There was this version, whatever became of it.

@@ -22,17 +22,17 @@ impl Election {
         if known.observation.record().is_some_and(|record| self.other_task(record).is_some()) {
             return None;
         }
-        Some(known.free_at().max(self.out_until.unwrap_or(BootTime::ZERO)))
+        Some(known.take_at().max(self.out_until.unwrap_or(BootTime::ZERO)))
     }
 
     /// What is to be asked next, and when, provided nothing is under way.
     pub(super) fn next_request(&self) -> Option<(BootTime, Want)> {
         let write = |at: BootTime, want| (at.max(self.contended_until.unwrap_or(BootTime::ZERO)), want);
         let (at, want) = match self.leading() {
-            _ if self.must_read => (BootTime::ZERO, Want::Read),
+            _ if let Some(at) = self.must_read_at => (at, Want::Read),
             Some(Leading { releasing: true, .. }) => write(BootTime::ZERO, Want::Release),
             Some(leading) => {
-                let renewal = leading.written_at + self.config.timing.renew_every();
+                let renewal = leading.written_at + leading.renew_after;
                 write(leading.calls.due().map_or(renewal, |due| due.min(renewal)), Want::Renew)
             }
             None if self.withdraw_by.is_some() => match self.holder() == Some(&self.config.identity) {

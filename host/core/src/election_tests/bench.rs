@@ -121,9 +121,14 @@ impl Bench {
         ))
     }
 
+    /// As a process has it: it waits a moment where others may want the same.
+    pub(super) fn with_spread(seed: u64) -> Self {
+        Self { election: Election::new(config(Timing::default()), seed), ..Self::new() }
+    }
+
     pub(super) fn with(config: ElectionConfig) -> Self {
         Self {
-            election: Election::new(config, 1),
+            election: Election::without_spread(config, 1),
             now_ms: 0,
             stepped: false,
             wall_offset_us: 50_000_000,

@@ -50,7 +50,7 @@ fn a_last_write_of_one_that_has_ended_does_not_make_it_live() {
     let mut bench = Bench::standing_by();
     bench.step(3_000, ended("other"));
     // It was on its way when its sender ended.
-    bench.fail(3_010, crate::ports::StoreFailure::Conflict).read(3_020, held_by("other", 10));
+    bench.fail(3_010, crate::ports::StoreFailure::Conflict).watch(3_020, held_by("other", 10));
     assert_eq!(bench.takes(), Some(Some(10)));
 }
 

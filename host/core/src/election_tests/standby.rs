@@ -199,21 +199,54 @@ fn a_read_sent_after_the_news_is_believed_though_its_version_is_lower() {
     // A store that was restored from a backup counts from an earlier version.
     let mut bench = Bench::standing_by();
     bench.run_until(15_000).fail(15_010, StoreFailure::Conflict);
+    let asked_at = bench.run_until_sent();
     assert!(bench.reads());
-    bench.read(15_020, free(3));
+    bench.read(asked_at, free(3));
     assert_eq!(bench.takes(), Some(Some(3)));
 }
 
 #[test]
-fn a_conflict_leads_to_a_read_and_the_winner_is_waited_out() {
+fn who_has_lost_a_race_is_told_of_the_winner_by_its_watch_and_asks_nothing() {
     let mut bench = Bench::standing_by();
     bench.run_until(15_000).fail(15_010, StoreFailure::Conflict);
-    assert_eq!((bench.sent_at(), bench.reads()), (15_010, true));
-    bench.read(15_020, held_by("third", 11)).run_until(30_019);
+    assert!(bench.idle());
+    bench.watch(15_020, held_by("third", 11)).run_until(30_019);
     assert!(bench.idle());
     assert_eq!(bench.told(), [Notice::NewLeader("third".into())]);
     bench.run_until(30_020);
     assert_eq!(bench.takes(), Some(Some(11)));
+
+    // The watch may have been faster than the conflict.
+    let mut bench = Bench::standing_by();
+    bench.run_until(15_000).watch(15_005, held_by("third", 11)).fail(15_010, StoreFailure::Conflict);
+    bench.run_until(30_004);
+    assert!(bench.idle());
+}
+
+#[test]
+fn who_has_lost_a_race_asks_where_the_watch_says_nothing() {
+    let mut bench = Bench::standing_by();
+    bench.run_until(15_000).fail(15_010, StoreFailure::Conflict);
+    let asked_at = bench.run_until_sent();
+    assert!((17_000..=17_400).contains(&asked_at) && bench.reads(), "{asked_at}");
+    bench.read(asked_at, held_by("third", 11));
+    // It is as good as broken, until it tells something.
+    let polled_at = bench.run_until_sent();
+    assert!((2_000..=2_401).contains(&(polled_at - asked_at)) && bench.reads(), "{polled_at}");
+    bench.read(polled_at, held_by("third", 12)).watch(polled_at + 100, held_by("third", 13));
+    bench.run_until(polled_at + 15_099);
+    assert!(bench.idle());
+
+    // At once where there is no watch that could.
+    let mut bench = Bench::standing_by();
+    bench.watch_breaks(14_000);
+    while bench.run_until_sent() < 15_000 {
+        let asked_at = bench.sent_at();
+        bench.read(asked_at, held_by("other", 9));
+    }
+    assert!(bench.takes().is_some());
+    bench.fail(15_010, StoreFailure::Conflict);
+    assert_eq!((bench.sent_at(), bench.reads()), (15_010, true));
 }
 
 #[test]
@@ -224,12 +257,45 @@ fn writes_that_keep_conflicting_are_paced() {
     for version in 10..15 {
         let at = bench.run_until_sent();
         sent.push(at);
-        bench.fail(at, StoreFailure::Conflict).read(at, free(version));
+        bench.fail(at, StoreFailure::Conflict).watch(at, free(version));
     }
     assert_eq!(sent[1] - sent[0], 0, "a lost race is run again at once");
     for pair in sent[1..].windows(2) {
         assert!((2_000..=2_400).contains(&(pair[1] - pair[0])), "{sent:?}");
     }
+}
+
+#[test]
+fn a_race_that_has_found_its_winner_does_not_slow_the_next_one_down() {
+    let mut bench = Bench::standing_by();
+    for race in 0..5 {
+        let begun = 1_000 + race * 1_000;
+        bench.watch(begun, free(10 + 2 * race));
+        assert_eq!((bench.sent_at(), bench.takes()), (begun, Some(Some(10 + 2 * race))));
+        bench.fail(begun + 5, StoreFailure::Conflict).watch(begun + 10, held_by("third", 11 + 2 * race));
+    }
+}
+
+/// What keeps many standbys from asking all at once.
+#[test]
+fn a_standby_leaves_a_lease_that_has_become_free_alone_for_a_moment_and_for_good_if_it_is_taken() {
+    let mut waited = Vec::new();
+    for seed in 0..100 {
+        let mut bench = Bench::with_spread(seed);
+        bench.watch(0, held_by("other", 8)).watch(0, held_by("other", 9)).watch(4_000, free(10));
+        waited.push(bench.run_until_sent() - 4_000);
+        assert_eq!(bench.takes(), Some(Some(10)));
+
+        let mut bench = Bench::with_spread(seed);
+        bench.watch(0, held_by("other", 9)).watch(4_000, free(10));
+        if bench.idle() {
+            bench.watch(4_000, held_by("third", 11)).run_until(19_000);
+            assert!(bench.idle(), "it does not ask when another has it");
+        }
+    }
+    assert!(waited.iter().all(|wait| *wait <= 15), "{waited:?}");
+    let differing = waited.iter().collect::<std::collections::BTreeSet<_>>().len();
+    assert!(differing > 10, "{waited:?}");
 }
 
 #[test]
@@ -312,8 +378,10 @@ fn a_broken_watch_is_made_up_for_by_polling_until_it_is_back() {
         pauses.push(sent_at - last);
         last = sent_at;
     }
-    assert!(pauses.iter().all(|pause| (2_000..=2_401).contains(pause)), "{pauses:?}");
-    assert!(pauses.iter().any(|pause| *pause != pauses[0]), "replicas must not keep step: {pauses:?}");
+    // All standbys of a store that went away begin to poll at the same time.
+    assert!(pauses[0] <= 2_401, "{pauses:?}");
+    assert!(pauses[1..].iter().all(|pause| (2_000..=2_401).contains(pause)), "{pauses:?}");
+    assert!(pauses[1..].iter().any(|pause| *pause != pauses[1]), "replicas must not keep step: {pauses:?}");
     // Back: it begins with what is known already.
     bench.watch(last + 100, held_by("other", 19)).run_until(last + 14_999);
     assert!(bench.idle());

@@ -69,6 +69,31 @@ fn the_lease_is_renewed_at_a_third_with_the_version_last_written() {
 }
 
 #[test]
+fn of_terms_that_begin_together_each_is_renewed_at_another_time_and_then_every_third() {
+    let mut renewed = std::collections::BTreeSet::new();
+    for seed in 0..50 {
+        let mut bench = Bench::with_spread(seed);
+        bench.watch(0, free(9));
+        let began = bench.run_until_sent();
+        bench.written(began, 10);
+        let first = bench.run_until_sent();
+        assert!((1_000..=5_001).contains(&(first - began)), "{first}");
+        renewed.insert((first - began) / 100);
+        bench.written(first, 11);
+        let second = bench.run_until_sent();
+        assert!((5_000..=5_001).contains(&(second - first)), "{first} {second}");
+        // A store that comes back is not to have all of them at once for ever, either.
+        bench.fail(second, StoreFailure::Unavailable);
+        let third = bench.run_until_sent();
+        bench.written(third, 12);
+        let fourth = bench.run_until_sent();
+        assert!((1_000..=5_001).contains(&(fourth - third)), "{third} {fourth}");
+        renewed.insert(100 + (fourth - third) / 100);
+    }
+    assert!(renewed.len() > 40, "{renewed:?}");
+}
+
+#[test]
 fn a_failed_renewal_is_tried_again_after_the_retry_period_with_jitter() {
     let mut bench = Bench::leading();
     bench.run_until(5_000).fail(5_010, StoreFailure::Unavailable).run_until(6_999);
