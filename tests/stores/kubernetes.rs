@@ -159,6 +159,10 @@ impl Place for AmongMany {
         self.0.set(field, value).await;
     }
 
+    async fn set_checkpoint(&self, text: Option<&str>) {
+        self.0.set_checkpoint(text).await;
+    }
+
     async fn write_beside(&self) {
         self.0.write_beside().await;
     }

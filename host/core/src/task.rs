@@ -191,8 +191,8 @@ impl Task {
     /// The run that may have effects, and the term it has them in: its guest exists, and is not made to end.
     pub fn acting(&self) -> Option<(RunId, Term)> {
         match &self.state {
-            State::Running(Running { run, term, .. }) | State::Stopping(Stopping { run, term, ended: false, .. }) => {
-                Some((*run, *term))
+            State::Running(running) | State::Stopping(Stopping { guest: running, ended: false, .. }) => {
+                Some((running.run, running.term))
             }
             _ => None,
         }

@@ -29,7 +29,7 @@ impl CheckpointCalls {
     /// Nobody asks, and nobody answers, when the task's loop is gone: then its guests are ended, too.
     async fn ask<T>(&self, run: RunId, asked: impl FnOnce(oneshot::Sender<T>) -> Asked) -> Result<T, Closed> {
         let (answer, answered) = oneshot::channel();
-        let gone = Closed(StopReason::Shutdown);
+        let gone = Closed::Stopped(StopReason::Shutdown);
         self.0.send(CheckpointCall { run, asked: asked(answer) }).await.map_err(|_| gone)?;
         answered.await.map_err(|_| gone)
     }
