@@ -187,6 +187,7 @@ impl GuestRuntime {
             table,
             http: WasiHttpCtx::new(),
             http_hooks: NoHttp { subject: subject.clone() },
+            _ticking: self.ticker.tick(),
         });
         let guest = RunningGuest { gate: gate.clone(), engine: self.engine.clone() };
         self.workers.spawn(async move {

@@ -6,7 +6,7 @@ use leasehold_core::task::RunId;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::{cpu::CpuMeter, gate::Gate, imports::http::NoHttp, limits::Limiter, runtime::RunEvents};
+use super::{cpu::CpuMeter, engine::Ticking, gate::Gate, imports::http::NoHttp, limits::Limiter, runtime::RunEvents};
 use crate::guest::imports::Term;
 
 pub(super) struct State {
@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) wasi: WasiCtx,
     pub(super) http: WasiHttpCtx,
     pub(super) http_hooks: NoHttp,
+    /// Its gate is asked on every tick.
+    pub(super) _ticking: Ticking,
 }
 
 impl WasiView for State {
