@@ -1,7 +1,7 @@
 //! How long things take, as tables: nothing passes or fails here. `cargo bench -p leasehold-tests`.
 
+mod election;
 mod guests;
-mod handover;
 
 fn main() {
     // cargo passes `--bench`; anything else picks one part.
@@ -9,12 +9,15 @@ fn main() {
     let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let build = if cfg!(debug_assertions) { "dev build" } else { "release build" };
-    println!("{cores} cores, {build}. Times in milliseconds.\n");
+    let host = std::env::var("LEASEHOLD_TEST_HOST").map_or(String::new(), |host| format!("; the host is {host}"));
+    println!("{cores} cores, {build}{host}. Times in milliseconds.\n");
     if wanted("guests") {
         guests::start();
         guests::stop();
     }
-    if wanted("handover") {
-        handover::handover();
+    for (name, measure) in election::PARTS {
+        if wanted(name) {
+            election::measure(measure);
+        }
     }
 }
