@@ -20,7 +20,8 @@ use crate::{
     report::{health::Readiness, metrics::Metrics},
 };
 
-/// The epoch ticker ticks every few milliseconds. Without it no guest that computes would be ended.
+/// The epoch ticker ticks every second, and every few milliseconds while a guest is there. Without it no guest that
+/// computes would be ended.
 const TICKER_SILENT_MAX: Duration = Duration::from_secs(5);
 
 /// What is shown.

@@ -1,8 +1,8 @@
 //! How long things take, as tables: nothing passes or fails here. `cargo bench -p leasehold-tests`.
 
 mod checkpoint;
+mod election;
 mod guests;
-mod handover;
 mod scale;
 mod standbys;
 
@@ -12,7 +12,8 @@ fn main() {
     let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let build = if cfg!(debug_assertions) { "dev build" } else { "release build" };
-    println!("{cores} cores, {build}. Times in milliseconds.\n");
+    let host = std::env::var("LEASEHOLD_TEST_HOST").map_or(String::new(), |host| format!("; the host is {host}"));
+    println!("{cores} cores, {build}{host}. Times in milliseconds.\n");
     if wanted("guests") {
         guests::start();
         guests::stop();
@@ -20,8 +21,10 @@ fn main() {
     if wanted("checkpoint") {
         checkpoint::checkpoint();
     }
-    if wanted("handover") {
-        handover::handover();
+    for (name, measure) in election::PARTS {
+        if wanted(name) {
+            election::measure(measure);
+        }
     }
     if wanted("scale") {
         scale::scale();

@@ -51,7 +51,9 @@ impl Cluster {
             lease: lease.to_owned(),
             kubeconfig: self.plane.kubeconfig().to_owned(),
             durations,
-            history: History::from(&first, leases, &self.runtime),
+            history: History::from(&first, leases.clone(), &self.runtime),
+            leases,
+            runtime: self.runtime.handle().clone(),
             begun: 0,
             past: Vec::new(),
         }
@@ -64,6 +66,8 @@ pub(crate) struct Scene {
     kubeconfig: PathBuf,
     durations: Durations,
     history: History,
+    leases: Api<Lease>,
+    runtime: tokio::runtime::Handle,
     begun: usize,
     past: Vec<Life>,
 }
@@ -71,7 +75,7 @@ pub(crate) struct Scene {
 /// A process that takes part.
 pub(crate) struct Player {
     pub(crate) kind: Kind,
-    name: String,
+    pub(crate) name: String,
     process: HostProcess,
     pauses: Vec<(Micros, Micros)>,
     /// Since when it is stopped by SIGSTOP.
@@ -107,6 +111,12 @@ impl Scene {
     /// Whether this one holds the Lease.
     pub(crate) fn is_held_by(&self, player: &Player) -> bool {
         self.history.holder().is_some_and(|holder| is_of(&holder, &player.name))
+    }
+
+    /// Whether the one of this name holds the Lease, which the history may not have told yet.
+    pub(crate) fn is_still_held_by(&self, name: &str) -> bool {
+        let lease = self.runtime.block_on(self.leases.get(&self.lease)).expect("the Lease");
+        lease.spec.and_then(|spec| spec.holder_identity).is_some_and(|holder| is_of(&holder, name))
     }
 
     /// Whether one of this kind, alone, comes to lead sooner or later.

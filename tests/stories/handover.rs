@@ -20,7 +20,7 @@ const KILLED_ROUNDS: usize = 3;
 const PROVEN_ROUNDS: usize = 5;
 const RENEWED_EVERY_MS: u64 = 5_000;
 /// A Role that people have: it may not create a Lease.
-const WITHOUT_CREATE: [&str; 5] = ["get", "watch", "list", "update", "patch"];
+pub(crate) const WITHOUT_CREATE: [&str; 5] = ["get", "watch", "list", "update", "patch"];
 
 /// Both electors in the story's namespace, each with a Lease that was made beforehand.
 pub(crate) fn deploy_both<'s>(story: &'s Story<'s>) -> (Replicas<'s>, Replicas<'s>) {
@@ -97,21 +97,23 @@ pub(crate) fn deleted_pod(story: &Story<'_>) {
     }
 }
 
-fn delete(story: &Story<'_>, leader: &Leader) -> i64 {
+pub(crate) fn delete(story: &Story<'_>, leader: &Leader) -> i64 {
     let asked = now_micros();
     story.namespace.delete::<Pod>(&leader.pod.name_any());
     asked
 }
 
-fn measure(story: &Story<'_>, replicas: &Replicas<'_>, who: Who, leader: &Leader, deleted: i64) {
+/// Returns when somebody else's guest has printed.
+pub(crate) fn measure(story: &Story<'_>, replicas: &Replicas<'_>, who: Who, leader: &Leader, deleted: i64) -> i64 {
     let line = first_line(replicas, leader, deleted);
     story.times.add(What::DeletedPod, who, line - deleted);
     let told = replicas.wait_for_same(&leader.run, "shutdown", deleted).at_micros;
     story.times.add(What::Terminated, who, line - told);
+    line
 }
 
 /// When somebody else's guest has printed.
-fn first_line(replicas: &Replicas<'_>, before: &Leader, since: i64) -> i64 {
+pub(crate) fn first_line(replicas: &Replicas<'_>, before: &Leader, since: i64) -> i64 {
     replicas.wait_for_other(&before.run, "guest-output", since).event.at_micros
 }
 

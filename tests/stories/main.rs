@@ -14,6 +14,7 @@ mod partition;
 mod replicas;
 mod rights;
 mod rollout;
+mod side_by_side;
 mod story;
 mod times;
 mod told;
@@ -58,6 +59,10 @@ const STORIES: &[Told] = &[
     ("rights::role_without_patch", "story-role", Below::Untouched, rights::role_without_patch),
     ("rights::missing_rights", "story-rights", Below::Untouched, rights::missing_rights),
 ];
+
+/// Told where a number of rounds is asked for.
+const SIDE_BY_SIDE: Told =
+    ("side_by_side::side_by_side", "story-side-by-side", Below::Broken, side_by_side::side_by_side);
 
 /// What the stories share.
 #[derive(Default)]
@@ -104,7 +109,8 @@ fn main() -> ExitCode {
     args.test_threads = Some(1);
     let stage = Arc::new(Stage::default());
     let mut trials = checker::trials();
-    trials.extend(STORIES.iter().map(|told| {
+    let measured = side_by_side::rounds().map(|_| &SIDE_BY_SIDE);
+    trials.extend(STORIES.iter().chain(measured).map(|told| {
         let stage = stage.clone();
         Trial::ignorable_test(told.0, move || stage.tell(*told))
     }));

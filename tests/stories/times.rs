@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use leasehold_tests::table::{Samples, table};
+use leasehold_tests::table::{Samples, SideBySide};
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +48,8 @@ impl Times {
         if samples.is_empty() {
             return;
         }
-        let mut table = table(&["p50 (max, n), milliseconds", "Leasehold", "client-go", "ratio"]);
+        let mut table =
+            SideBySide::new("Leases of 15 s, renewed within 10 s, retried every 2 s: p50 (max, n), milliseconds");
         for (what, text) in [
             (What::DeletedPod, "leader's Pod deleted to the successor's first line"),
             (What::Terminated, "of that, from the leader's SIGTERM on"),
@@ -61,17 +62,11 @@ impl Times {
             (What::RollingUpdate, "rolling update: no guest runs, at each handover"),
         ] {
             let [ours, theirs] = [Who::Leasehold, Who::ClientGo].map(|who| samples.get(&(what, who)));
-            let cell = |samples: Option<&Samples>| {
-                samples.map_or("-".to_owned(), |samples| {
-                    format!("{:.1} ({:.1}, {})", samples.p50_ms(), samples.max_ms(), samples.count())
-                })
-            };
-            let ratio = ours.zip(theirs).map(|(ours, theirs)| ours.p50_ms() / theirs.p50_ms());
             if ours.is_some() || theirs.is_some() {
-                let ratio = ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
-                table.add_row([text.to_owned(), cell(ours), cell(theirs), ratio]);
+                table.times(text, ours, theirs);
             }
         }
-        println!("\nLeases of 15 s, renewed within 10 s, retried every 2 s.\n\n{table}\n");
+        println!();
+        table.print();
     }
 }

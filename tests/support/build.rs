@@ -12,10 +12,15 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the repository's root")
 }
 
-/// The command `leasehold`, built with the profile of the test that asks.
+/// The command `leasehold`, built with the profile of the test that asks; or the one that `LEASEHOLD_TEST_HOST` names.
 pub fn leasehold() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(named) = std::env::var_os("LEASEHOLD_TEST_HOST") {
+            let named = PathBuf::from(named);
+            assert!(named.is_file(), "LEASEHOLD_TEST_HOST={} is no file", named.display());
+            return named;
+        }
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
         cargo(&root().join("Cargo.toml"), &["--package", "leasehold", "--profile", profile]);
         // target/debug/deps/the_test-0123456789abcdef

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,8 +14,9 @@ use anyhow::Context;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
+    time::{Instant, sleep_until},
 };
 
 /// How the network is.
@@ -105,25 +107,53 @@ async fn relay(
     );
 }
 
+/// How many pieces may be under way in one direction of a connection.
+const UNDER_WAY_MAX: usize = 64;
+
+/// What arrives is passed on `delay` after it has arrived, however many pieces it arrives in.
 async fn pump(
     mut from: impl AsyncReadExt + Unpin,
+    to: impl AsyncWriteExt + Unpin,
+    weather: watch::Receiver<Weather>,
+    delay: impl Fn(&Weather) -> Duration,
+    count: Option<Arc<AtomicU64>>,
+) {
+    let (sender, under_way) = mpsc::channel(UNDER_WAY_MAX);
+    let reading = async move {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            if sender.send((Instant::now(), buffer[..read].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    };
+    let mut writing = pin!(pass_on(under_way, to, weather, delay, count));
+    tokio::select! {
+        // Nobody takes any more.
+        () = &mut writing => return,
+        () = reading => {}
+    }
+    writing.await;
+}
+
+async fn pass_on(
+    mut under_way: mpsc::Receiver<(Instant, Vec<u8>)>,
     mut to: impl AsyncWriteExt + Unpin,
     number: u64,
     mut weather: watch::Receiver<Weather>,
     delay: impl Fn(&Weather) -> Duration,
     count: Option<Arc<AtomicU64>>,
 ) {
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+    while let Some((arrived, bytes)) = under_way.recv().await {
         let delay = delay(&weather.borrow());
-        tokio::time::sleep(delay).await;
+        sleep_until(arrived + delay).await;
         if weather.wait_for(|weather| !weather.silent && number >= weather.dead_connections).await.is_err() {
             return;
         }
         if let Some(count) = &count {
-            count.fetch_add(read as u64, Ordering::Relaxed);
+            count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
-        if to.write_all(&buffer[..read]).await.is_err() {
+        if to.write_all(&bytes).await.is_err() {
             return;
         }
     }

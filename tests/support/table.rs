@@ -43,6 +43,11 @@ impl Samples {
     pub fn max_ms(&self) -> f64 {
         self.0.max() as f64 / 1e3
     }
+
+    /// For a table: p50 (max, n), in milliseconds.
+    pub fn cell(&self) -> String {
+        format!("{:.1} ({:.1}, {})", self.p50_ms(), self.max_ms(), self.count())
+    }
 }
 
 /// A table whose first column is text, and the others numbers.
@@ -53,6 +58,42 @@ pub fn table(header: &[&str]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// A table of what was measured of Leasehold and of client-go, with the ratio of the one to the other.
+pub struct SideBySide {
+    title: String,
+    table: Table,
+}
+
+impl SideBySide {
+    /// No row yet.
+    pub fn new(title: &str) -> Self {
+        Self { title: title.to_owned(), table: table(&["", "Leasehold", "client-go", "ratio"]) }
+    }
+
+    /// Times; the ratio is that of their p50.
+    pub fn times(&mut self, what: &str, ours: Option<&Samples>, theirs: Option<&Samples>) {
+        let ratio = ours.zip(theirs).map(|(ours, theirs)| ours.p50_ms() / theirs.p50_ms());
+        self.row(what, ours.map(Samples::cell), theirs.map(Samples::cell), ratio);
+    }
+
+    /// Numbers of which there is one.
+    pub fn numbers(&mut self, what: &str, ours: Option<f64>, theirs: Option<f64>) {
+        let cell = |number: f64| format!("{number:.1}");
+        self.row(what, ours.map(cell), theirs.map(cell), ours.zip(theirs).map(|(ours, theirs)| ours / theirs));
+    }
+
+    fn row(&mut self, what: &str, ours: Option<String>, theirs: Option<String>, ratio: Option<f64>) {
+        let ratio = ratio.map(|ratio| format!("{ratio:.3}"));
+        let cell = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        self.table.add_row([what.to_owned(), cell(ours), cell(theirs), cell(ratio)]);
+    }
+
+    /// To stdout.
+    pub fn print(&self) {
+        println!("{}\n\n{}\n", self.title, self.table);
+    }
 }
 
 /// A table with a row of percentiles for each name.

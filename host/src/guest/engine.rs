@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -15,7 +15,11 @@ use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use crate::clock;
 
-/// Moves the epoch every [`EPOCH_TICK`] until it is dropped.
+/// How often the epoch moves while nobody needs it, for those who ask whether it still does.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+
+/// Moves the epoch every [`EPOCH_TICK`] while a guest's store is there, and now and then otherwise, until it is
+/// dropped: a standby has nothing to end, and two hundred ticks a second cost it more than all else that it does.
 ///
 /// A thread of its own and not a timer of the async runtime: where guests that compute hold
 /// every worker, a timer there would never fire (bytecodealliance/wasmtime 5056).
@@ -24,7 +28,19 @@ pub struct EpochTicker {
     end: Arc<AtomicBool>,
     /// By the boot clock, in nanoseconds.
     last_tick: Arc<AtomicU64>,
+    /// How many stores need it.
+    needed_by: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A store that needs the ticks; to be kept in it.
+#[derive(Debug)]
+pub(super) struct Ticking(Arc<AtomicUsize>);
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl EpochTicker {
@@ -35,18 +51,30 @@ impl EpochTicker {
     pub fn start(engine: &Engine) -> anyhow::Result<Self> {
         let end = Arc::new(AtomicBool::new(false));
         let last_tick = Arc::new(AtomicU64::new(clock::boot().as_nanos()));
-        let (engine, ended, ticked) = (engine.clone(), end.clone(), last_tick.clone());
+        let needed_by = Arc::new(AtomicUsize::new(0));
+        let (engine, ended, ticked, needed) = (engine.clone(), end.clone(), last_tick.clone(), needed_by.clone());
         let thread = thread::Builder::new()
             .name("epoch-ticker".into())
             .spawn(move || {
                 while !ended.load(Ordering::Relaxed) {
-                    thread::park_timeout(EPOCH_TICK);
+                    // Who needs it says so first, and then wakes this thread, or has this not park at all.
+                    let idle = needed.load(Ordering::SeqCst) == 0;
+                    thread::park_timeout(if idle { IDLE_TICK } else { EPOCH_TICK });
                     engine.increment_epoch();
                     ticked.store(clock::boot().as_nanos(), Ordering::Relaxed);
                 }
             })
             .context("cannot start the epoch ticker's thread")?;
-        Ok(Self { end, last_tick, thread: Some(thread) })
+        Ok(Self { end, last_tick, needed_by, thread: Some(thread) })
+    }
+
+    /// The epoch moves every [`EPOCH_TICK`] until the result is dropped.
+    pub(super) fn tick(&self) -> Ticking {
+        self.needed_by.fetch_add(1, Ordering::SeqCst);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+        Ticking(self.needed_by.clone())
     }
 
     /// How long ago it ticked last.

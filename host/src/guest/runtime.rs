@@ -218,7 +218,7 @@ impl GuestRuntime {
         let (reports, reported) = Reports::channel();
         let guest = RunningGuest { gate: gate.clone(), lead: lead.clone(), engine: self.engine.clone(), reported };
         let (engine, config, subject) = (self.engine.clone(), config.clone(), subject.clone());
-        let (told, closing) = (events.clone(), gate.clone());
+        let (told, closing, ticking) = (events.clone(), gate.clone(), self.ticker.tick());
         self.workers.spawn(async move {
             // The call owns the store: when `guard` returns, both are dropped.
             let running = async {
@@ -242,6 +242,7 @@ impl GuestRuntime {
                     cpu: cpu.clone(),
                     table,
                     http: WasiHttpCtx::new(),
+                    _ticking: ticking,
                 };
                 Ok::<_, Outcome>(cpu.metered(make(call, store(&engine, state), &module)).await)
             };

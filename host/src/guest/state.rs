@@ -8,6 +8,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::{
     cpu::CpuMeter,
+    engine::Ticking,
     gate::Gate,
     imports::{checkpoint::Known, http::Http, progress::Reports, sockets::Sockets},
     limits::Limiter,
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub(super) table: ResourceTable,
     pub(super) wasi: WasiCtx,
     pub(super) http: WasiHttpCtx,
+    /// Its gate is asked on every tick.
+    pub(super) _ticking: Ticking,
 }
 
 impl WasiView for State {

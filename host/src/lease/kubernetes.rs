@@ -240,7 +240,7 @@ fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
     let time = |time: Option<WallTime>| time.map(micro_time);
     let LeaseRecord { holder, duration, acquired, renewed, transitions, task, token, step_down, checkpoint } = record;
     let ours = [
-        // Absent would do as well, but electors older than 1.26 fail on it.
+        // Where it is absent, some electors never take the Lease: tests/peers/README.md.
         ("holderIdentity", Some(json!(holder.as_deref().unwrap_or_default()))),
         ("leaseDurationSeconds", duration.map(|duration| json!(duration.as_secs()))),
         ("acquireTime", time(*acquired)),

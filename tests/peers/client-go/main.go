@@ -1,12 +1,16 @@
 // An elector as most write it in Go: client-go's leaderelection with its usual durations. It
 // prints a line of JSON when it begins to lead, for Leasehold to be compared with.
 //
+// It gives the Lease up when it ends, but with RELEASE_ON_CANCEL=false, which is what controller-runtime does
+// where it is not told otherwise.
+//
 // KUBECONFIG names the cluster; without it, it is the one that this runs in, as a Pod. NAMESPACE is
 // that of the Lease. With LEASES=n, it competes for n of them at once, LEASE-0000 and so on.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -31,8 +35,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: client-go LEASE IDENTITY (and KUBECONFIG and NAMESPACE in the environment)")
 		os.Exit(2)
 	}
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	silenceKlog()
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -73,7 +76,7 @@ func compete(ctx context.Context, client coordination.CoordinationV1Interface, n
 		LeaseDuration:   duration("LEASE_DURATION", 15*time.Second),
 		RenewDeadline:   duration("RENEW_DEADLINE", 10*time.Second),
 		RetryPeriod:     duration("RETRY_PERIOD", 2*time.Second),
-		ReleaseOnCancel: true,
+		ReleaseOnCancel: os.Getenv("RELEASE_ON_CANCEL") != "false",
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) { say("guest-output") },
 			OnStoppedLeading: func() { say("guest-stopped") },
@@ -94,6 +97,18 @@ func many(prefix, count string) []string {
 		names = append(names, fmt.Sprintf("%s-%04d", prefix, index))
 	}
 	return names
+}
+
+// Without errors on stderr either.
+func silenceKlog() {
+	flags := flag.NewFlagSet("klog", flag.PanicOnError)
+	klog.InitFlags(flags)
+	for name, value := range map[string]string{"logtostderr": "false", "stderrthreshold": "FATAL"} {
+		if err := flags.Set(name, value); err != nil {
+			panic(err)
+		}
+	}
+	klog.SetOutput(io.Discard)
 }
 
 // Out of the environment, where it is there.

@@ -1,6 +1,6 @@
 //! Who has asked the API server for what, and whether it was allowed: its audit log.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -39,16 +39,18 @@ pub(super) fn write_policy(folder: &Path, admin: &str) -> Result<()> {
 
 pub(super) fn requests_of(folder: &Path, user: &str) -> Result<Vec<Request>> {
     let log = fs::read_to_string(folder.join(LOG)).with_context(|| format!("cannot read {LOG}"))?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut requests = Vec::new();
+    let mut told = HashSet::new();
     // A line that is still being written has no end.
     for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
         let event: Value = serde_json::from_str(line).with_context(|| format!("{LOG} is not what is expected"))?;
         let object = &event["objectRef"];
         let code = event["responseStatus"]["code"].as_u64().and_then(|code| code.try_into().ok()).unwrap_or(0);
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        // A watch that works is told of when it begins, and again when it ends.
-        let again = event["verb"] == "watch" && event["stage"] == "ResponseComplete" && code == 200;
-        if !again && event["user"]["username"] == user && object.is_object() {
+        // The same request is told of when it arrives, when its answer begins (where that takes long), and when it
+        // is over. Whether it was allowed is known from the second on.
+        let mut is_known = || event["stage"] != "RequestReceived" && told.insert(text(&event["auditID"]));
+        if event["user"]["username"] == user && object.is_object() && is_known() {
             requests.push(Request {
                 group: text(&object["apiGroup"]),
                 resource: text(&object["resource"]),
