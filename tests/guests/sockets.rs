@@ -117,8 +117,10 @@ fn refusals(token: u64) -> Vec<String> {
 fn an_address_that_is_allowed_is_connected_to_and_no_other() {
     let (allowed, other) = (Server::start(), Server::start());
     let (yes, no) = (format!("127.0.0.1:{}", allowed.port), format!("127.0.0.1:{}", other.port));
-    let (token, said) =
-        said(grant(&[yes.clone()]), &[&format!("connect {yes}"), &format!("connect {no}"), &format!("connect {no}")]);
+    let (token, said) = said(
+        grant(std::slice::from_ref(&yes)),
+        &[&format!("connect {yes}"), &format!("connect {no}"), &format!("connect {no}")],
+    );
     assert_eq!(said[0], format!("connect {yes}: hello to you"));
     assert!(said[1].contains("PermissionDenied") && said[2] == said[1], "{said:?}");
     assert_eq!((allowed.connections(), other.connections()), (1, 0));
@@ -305,7 +307,7 @@ fn what_a_program_wrote_last_is_sent_when_it_has_returned() {
     const BYTES: usize = 20 << 20;
     let bench = GuestBench::default();
     let (peer, address) = SlowPeer::start();
-    let rule = grant(&[address.clone()]);
+    let rule = grant(std::slice::from_ref(&address));
     let last = format!("last {address} {BYTES}");
     let mut started = bench.start_with(&bench.module("probe"), LONG, |config| steps(config, rule, &[&last]));
     assert_eq!(read_to_end(peer.accept()), BYTES);
@@ -316,7 +318,7 @@ fn what_a_program_wrote_last_is_sent_when_it_has_returned() {
 fn the_connections_of_an_ended_guest_end_with_it() {
     let bench = GuestBench::default();
     let (peer, address) = SlowPeer::start();
-    let (rule, flood) = (grant(&[address.clone()]), format!("flood {address}"));
+    let (rule, flood) = (grant(std::slice::from_ref(&address)), format!("flood {address}"));
     let mut started = bench.start_with(&bench.module("probe"), LONG, |config| steps(config, rule, &[&flood]));
     let connection = peer.accept();
     started.guest.end(StopReason::Shutdown);

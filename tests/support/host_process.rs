@@ -135,11 +135,6 @@ impl HostProcess {
         })
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends a signal to this process alone.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the process exists until it is waited for");

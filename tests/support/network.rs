@@ -114,6 +114,7 @@ const UNDER_WAY_MAX: usize = 64;
 async fn pump(
     mut from: impl AsyncReadExt + Unpin,
     to: impl AsyncWriteExt + Unpin,
+    number: u64,
     weather: watch::Receiver<Weather>,
     delay: impl Fn(&Weather) -> Duration,
     count: Option<Arc<AtomicU64>>,
@@ -127,7 +128,7 @@ async fn pump(
             }
         }
     };
-    let mut writing = pin!(pass_on(under_way, to, weather, delay, count));
+    let mut writing = pin!(pass_on(under_way, to, number, weather, delay, count));
     tokio::select! {
         // Nobody takes any more.
         () = &mut writing => return,
