@@ -102,7 +102,7 @@ impl<'w> Leader<'w> {
                 self.renewed_micros()
             }
             Loss::AnsweredLate => {
-                self.network.set(Weather { answers_late: LATE, silent: false });
+                self.network.set(Weather { answers_late: LATE, ..Weather::default() });
                 let before = self.renewed_micros();
                 while self.renewed_micros() == before {
                     thread::sleep(Duration::from_millis(20));
