@@ -77,7 +77,7 @@ finds! {
     renewals_that_write_an_old_checkpoint: RenewalsWriteOldCheckpoint, as CheckpointLost;
     saves_that_are_answered_unwritten: SavesAnsweredUnwritten, as SavedUnwritten;
     a_release_that_drops_the_checkpoint: ReleaseDropsCheckpoint, as CheckpointLost;
-    saves_that_are_patches: SavesArePatches, as LateSave;
+    saves_that_are_patches: SavesArePatches, as LateSave | CheckpointLost;
     loads_of_what_was_acquired: LoadsWhatItAcquired, as SaveLost;
     loads_that_do_not_wait: LoadsDoNotWait, as LateSave;
     that_nobody_leads_any_more: NeverHeals, as NobodyLeads;
