@@ -6,6 +6,8 @@ use anyhow::{Context, anyhow};
 use kube::{Client, Config};
 use tokio::sync::OnceCell;
 
+use super::connection;
+
 /// How long the cluster may take to answer at the start. Later, it may be gone for as long as it likes.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
@@ -28,7 +30,7 @@ impl Cluster {
         let made = async || {
             let config = self.config().await?.clone();
             tracing::info!(event = "cluster", "using the cluster at {}", config.cluster_url);
-            Client::try_from(config).context("the cluster's configuration does not make a client")
+            connection::client(config).context("the cluster's configuration does not make a client")
         };
         self.client.get_or_try_init(made).await
     }

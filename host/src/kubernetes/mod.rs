@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod cluster;
+mod connection;
 pub mod env;
 pub mod events;
 pub mod holder;
