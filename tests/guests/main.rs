@@ -4,6 +4,7 @@
 mod bound;
 mod callbacks;
 mod files;
+mod golden;
 mod hostile;
 mod http;
 mod life;
