@@ -43,6 +43,7 @@ pub(crate) fn held_by(holder: &str) -> LeaseRecord {
         task: Some("nightly".to_owned()),
         token: None,
         step_down: None,
+        coordination: None,
     }
 }
 

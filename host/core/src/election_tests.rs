@@ -1,6 +1,7 @@
 //! Tests of the election, each a script: time, what happens, what is asked of the store.
 
 mod bench;
+mod coordinated;
 mod ended;
 mod properties;
 mod requested;

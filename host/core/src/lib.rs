@@ -3,6 +3,7 @@
 //! Time and events go in, actions come out (the shape is that of `quinn-proto`). In the direction
 //! the data flows:
 //!
+//! - [`candidate`]: what a LeaseCandidate says, where the API server picks the holder
 //! - [`lease`]: what a Lease says and what was seen of it, as a [`ports::LeaseStore`] tells it
 //! - [`timing`]: the durations, checked, and the margin that `valid_until` keeps
 //! - [`election`]: whether this replica leads, and what it asks of the store
@@ -10,6 +11,7 @@
 //! - [`replica`]: both of them together, the one thing that the supervisor and the simulator drive
 //! - [`ports`]: what the outside has to offer
 
+pub mod candidate;
 pub mod election;
 pub mod lease;
 pub mod ports;

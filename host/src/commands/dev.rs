@@ -39,6 +39,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         namespace: None,
         adopt: false,
         timing,
+        coordinated: None,
         policy: TaskConfig::default(),
         guest: GuestConfig {
             env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),

@@ -8,14 +8,17 @@ use futures_util::{
     FutureExt, StreamExt,
     stream::{self, BoxStream},
 };
-use leasehold_core::{election::ElectionConfig, ports::LeaseStore};
+use leasehold_core::{
+    election::{Contest, ElectionConfig},
+    ports::LeaseStore,
+};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::running::{Running, Signals};
 use crate::{
     admin::{self, Shown},
     clock,
-    config::{Config, Name, StoreChoice, TaskSpec},
+    config::{Config, Name, StoreChoice, TaskSpec, check_identity},
     guest::{
         module::ReadyModule,
         runtime::{GuestConfig, GuestRuntime},
@@ -25,7 +28,7 @@ use crate::{
         events::EventWriter,
         holder, own_pod,
     },
-    lease::{access, file::FileStore, kubernetes::KubernetesStore},
+    lease::{access, candidate::CandidateStore, coordinated, file::FileStore, kubernetes::KubernetesStore},
     log::Subject,
     module::{Changes, ModuleSource},
     priority,
@@ -121,6 +124,8 @@ struct OnCluster {
     /// Who holds the Lease, and of whom it is proven that they have ended.
     holder: watch::Sender<Option<String>>,
     ended: BoxStream<'static, String>,
+    /// Its part in a coordinated election.
+    candidate: Option<CandidateStore>,
 }
 
 /// What all tasks share.
@@ -184,8 +189,12 @@ impl Host {
                     let namespace = task.spec.namespace.as_ref().map_or("default", Name::as_str).to_owned();
                     let store = open_folder(folder, &namespace, task.spec.lease.as_str())?;
                     let subject = self.subject(&task.spec, &namespace);
-                    let cluster =
-                        OnCluster { events: None, holder: watch::Sender::new(None), ended: stream::pending().boxed() };
+                    let cluster = OnCluster {
+                        events: None,
+                        holder: watch::Sender::new(None),
+                        ended: stream::pending().boxed(),
+                        candidate: None,
+                    };
                     self.start(&mut running, task, store, namespace, subject, cluster);
                 }
             }
@@ -198,12 +207,20 @@ impl Host {
                     let namespace =
                         task.spec.namespace.as_ref().map_or(client.default_namespace(), Name::as_str).to_owned();
                     let store = KubernetesStore::new(client.clone(), &namespace, lease);
-                    first_contact(access::check(client, &store, &namespace, lease)).await?;
+                    let coordinated = task.spec.coordinated.as_ref();
+                    first_contact(access::check(client, &store, &namespace, lease, coordinated.is_some())).await?;
+                    if coordinated.is_some() {
+                        check_identity(&self.identity)?;
+                        first_contact(coordinated::check(client, &namespace, lease)).await?;
+                    }
                     let subject = self.subject(&task.spec, &namespace);
                     let events = first_contact(EventWriter::new(client.clone(), &namespace, lease, &subject)).await?;
                     let (holder, holders) = watch::channel(None);
                     let ended = first_contact(holder::ended(client, &namespace, &subject, holders)).await?;
-                    checked.push((task, store, namespace, subject, OnCluster { events, holder, ended }));
+                    let candidate = coordinated.map(|versions| {
+                        CandidateStore::new(client.clone(), &namespace, lease, &self.identity, versions.clone())
+                    });
+                    checked.push((task, store, namespace, subject, OnCluster { events, holder, ended, candidate }));
                 }
                 if let Some(pod) = pod {
                     running.pod_deleted = first_contact(own_pod::deletion(client, pod)).await?;
@@ -235,7 +252,7 @@ impl Host {
         cluster: OnCluster,
     ) {
         let Prepared { spec, module, changes } = task;
-        let OnCluster { events, holder, ended } = cluster;
+        let OnCluster { events, holder, ended, candidate } = cluster;
         let queue = events.map(|writer| {
             let (queue, happened) = happenings();
             running.events.spawn(writer.write_all(happened));
@@ -247,6 +264,7 @@ impl Host {
             task: spec.name.as_str().to_owned(),
             adopt: spec.adopt,
             timing: spec.timing,
+            contest: if candidate.is_some() { Contest::Coordinated } else { Contest::Open },
         };
         let guest_counts = metrics.guest_counts();
         let report = Arc::new(Report::new(subject, metrics, queue));
@@ -254,6 +272,7 @@ impl Host {
         let (current, receiver) = watch::channel(Arc::new(module));
         running.tasks.spawn(supervisor::supervise(Supervised {
             store,
+            candidate,
             guests: self.guests.clone(),
             report: report.clone(),
             namespace,

@@ -1,5 +1,6 @@
 //! What a person asked for, parsed once into types that cannot be wrong. No I/O in here.
 
+mod candidate;
 mod file;
 mod reference;
 mod values;
@@ -13,6 +14,7 @@ use leasehold_core::{
 
 use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
 
+pub use candidate::{CandidateVersions, check_identity};
 pub use file::parse as parse_file;
 pub use reference::Reference;
 pub use values::{EnvVar, Name, OnReturnArg, parse_digest, parse_size};
@@ -87,6 +89,8 @@ pub struct TaskSpec {
     pub adopt: bool,
     /// The election's durations.
     pub timing: Timing,
+    /// It stands as a candidate, and the API server picks the leader.
+    pub coordinated: Option<CandidateVersions>,
     /// When the guest is started again, and what becomes of the Lease.
     pub policy: TaskConfig,
     /// What the guest gets.
@@ -143,6 +147,9 @@ impl Config {
             lease_duration,
             renew_deadline,
             retry_period,
+            coordinated,
+            binary_version,
+            emulation_version,
             identity,
             adopt,
             digest,
@@ -157,6 +164,10 @@ impl Config {
         let module = module.ok_or_else(|| ConfigError("give a module, or --config with a file of tasks".into()))?;
         let timing = Timing::new(lease_duration.into(), renew_deadline.into(), retry_period.into())
             .map_err(|error| ConfigError(format!("--lease-duration, --renew-deadline, --retry-period: {error}")))?;
+        let coordinated = match coordinated {
+            true => Some(coordinated_in(&lease_store, CandidateVersions::new(binary_version, emulation_version)?)?),
+            false => None,
+        };
         let lease = lease.map_or_else(|| environment.lease_name(), |lease| Ok(Some(lease)))?;
         let namespace = namespace.map_or_else(|| environment.namespace(), |namespace| Ok(Some(namespace)))?;
         let identity = identity.or_else(|| environment.pod_name.clone());
@@ -177,6 +188,7 @@ impl Config {
             namespace,
             adopt,
             timing,
+            coordinated,
             policy: TaskConfig { stop_grace: stop_grace.into(), on_return: on_return.into(), ..TaskConfig::default() },
             guest: GuestConfig {
                 args: guest_args,
@@ -187,5 +199,15 @@ impl Config {
         };
         let pod = environment.pod_name.clone();
         Ok(Self { store: lease_store, identity, pod, log_format, admin, tasks: vec![task] })
+    }
+}
+
+/// The API server picks among the candidates for a Lease that it keeps itself.
+fn coordinated_in(store: &StoreChoice, versions: CandidateVersions) -> Result<CandidateVersions, ConfigError> {
+    match store {
+        StoreChoice::Kubernetes => Ok(versions),
+        StoreChoice::Folder(_) => {
+            Err(ConfigError("a coordinated election needs a Lease in Kubernetes, not in a folder".into()))
+        }
     }
 }

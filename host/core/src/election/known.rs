@@ -78,6 +78,11 @@ impl Known {
         self.believed_for = Duration::ZERO;
     }
 
+    /// How long its record is believed, from when it was last seen to change.
+    pub(super) fn believed_for(&self) -> Duration {
+        self.believed_for
+    }
+
     /// From when on nobody else leads, as far as can be known.
     pub(super) fn free_at(&self) -> BootTime {
         self.unchanged_since + self.believed_for

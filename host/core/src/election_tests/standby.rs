@@ -29,6 +29,7 @@ fn first_start_reads_then_creates_the_lease() {
         task: Some(TASK.into()),
         token: None,
         step_down: None,
+        coordination: None,
     };
     assert_eq!(*written, expected);
     bench.written(40, 5);
