@@ -3,6 +3,7 @@
 mod bad_input;
 mod cluster;
 mod config_map;
+mod coordinated;
 mod crash;
 mod dev;
 mod fencing;

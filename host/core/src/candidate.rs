@@ -10,7 +10,7 @@ use crate::{election::RequestId, lease::Version, ports::StoreFailure, time::Wall
 pub struct CandidateRecord {
     /// `spec.pingTime`, by the API server's clock.
     pub pinged: Option<WallTime>,
-    /// `spec.renewTime`, as this replica wrote it.
+    /// `spec.renewTime`, as this replica wrote it; `None` until it stands.
     pub renewed: Option<WallTime>,
 }
 
@@ -51,12 +51,10 @@ impl CandidateSeen {
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CandidateRequest {
-    /// Make it, with this `renewTime`.
-    Create {
-        /// `spec.renewTime`
-        renewed: WallTime,
-    },
-    /// Give it this `renewTime`, if it still has that version.
+    /// Make it, without a `renewTime`: it does not stand yet.
+    Create,
+    /// Give it this `renewTime`, if it still has that version: from the first one on it stands. That fails, and the
+    /// candidate is gone, where the API server could not tell it apart from one that stands already.
     Renew {
         /// The version that the decision was made on.
         based_on: Version,

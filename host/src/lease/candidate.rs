@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
 };
 use leasehold_core::{
     candidate::{CandidateRecord, CandidateRequest, CandidateSeen},
@@ -70,14 +70,22 @@ impl CandidateStore {
     pub async fn send(&self, request: CandidateRequest) -> Result<Version, StoreError> {
         let params = PostParams { field_manager: Some("leasehold".into()), ..PostParams::default() };
         match request {
-            CandidateRequest::Create { renewed } => {
-                let made = self.api.create(&params, &self.candidate(renewed)).await;
+            CandidateRequest::Create => {
+                let made = self.api.create(&params, &self.candidate()).await;
                 self.seen("create", made.map_err(|error| self.error("create", &error))?)
             }
             CandidateRequest::Renew { based_on, renewed } => {
                 let Some(mut object) = self.last().filter(|object| version(object).ok() == Some(based_on)) else {
                     return Err(self.failed(StoreFailure::Conflict, "update", "it was changed in the meantime"));
                 };
+                if object.spec.renew_time.is_none() && self.has_a_twin(&object).await? {
+                    self.api
+                        .delete(&self.name, &DeleteParams::default())
+                        .await
+                        .map_err(|error| self.error("delete", &error))?;
+                    let why = "another candidate was made in the same second; it is made anew";
+                    return Err(self.failed(StoreFailure::Missing, "update", why));
+                }
                 object.spec.renew_time = Some(micro_time(renewed));
                 let written = self.api.replace(&self.name, &params, &object).await;
                 self.seen("update", written.map_err(|error| self.error("update", &error))?)
@@ -109,7 +117,24 @@ impl CandidateStore {
         seen.boxed()
     }
 
-    fn candidate(&self, renewed: WallTime) -> LeaseCandidate {
+    /// Whether another candidate for this Lease was made in the same second, and before. Between such two, versions
+    /// being equal, Kubernetes 1.36 picks another one each time that it looks, and no leader would last.
+    async fn has_a_twin(&self, own: &LeaseCandidate) -> Result<bool, StoreError> {
+        let all = self.api.list(&ListParams::default()).await.map_err(|error| self.error("list", &error))?;
+        let came_first = |other: &LeaseCandidate| {
+            // One that stands did look around; of those who do not, nothing has been written yet but that they are.
+            let earlier = version(other).ok() < version(own).ok();
+            other.spec.renew_time.is_some() || earlier
+        };
+        Ok(all.items.iter().any(|other| {
+            other.spec.lease_name == own.spec.lease_name
+                && other.metadata.uid != own.metadata.uid
+                && other.metadata.creation_timestamp == own.metadata.creation_timestamp
+                && came_first(other)
+        }))
+    }
+
+    fn candidate(&self) -> LeaseCandidate {
         let mut candidate = LeaseCandidate::default();
         candidate.metadata.name = Some(self.name.to_string());
         candidate.spec = LeaseCandidateSpec {
@@ -117,7 +142,7 @@ impl CandidateStore {
             binary_version: self.versions.binary.to_string(),
             emulation_version: Some(self.versions.emulation.to_string()),
             strategy: STRATEGY.to_owned(),
-            renew_time: Some(micro_time(renewed)),
+            renew_time: None,
             ping_time: None,
         };
         candidate

@@ -75,9 +75,7 @@ impl Candidacy {
             _ => None,
         };
         let seen = match request {
-            CandidateRequest::Create { renewed } => {
-                CandidateSeen::Present { version, record: CandidateRecord { pinged: None, renewed: Some(renewed) } }
-            }
+            CandidateRequest::Create => CandidateSeen::Present { version, record: CandidateRecord::default() },
             CandidateRequest::Renew { renewed, .. } => {
                 CandidateSeen::Present { version, record: CandidateRecord { pinged, renewed: Some(renewed) } }
             }
@@ -85,7 +83,8 @@ impl Candidacy {
         };
         match request {
             CandidateRequest::Delete => self.mark_tried(),
-            CandidateRequest::Create { .. } | CandidateRequest::Renew { .. } => self.renewed_at = sent_at,
+            CandidateRequest::Renew { .. } => self.renewed_at = sent_at,
+            CandidateRequest::Create => {}
         }
         if self.seen.is_none_or(|known| known.version() < version || matches!(request, CandidateRequest::Delete)) {
             self.seen = Some(seen);
@@ -102,7 +101,7 @@ impl Candidacy {
     ) {
         self.quiet_until = now + retry;
         let what = match request {
-            CandidateRequest::Create { .. } => "create the candidate",
+            CandidateRequest::Create => "create the candidate",
             CandidateRequest::Renew { .. } => "renew the candidate",
             CandidateRequest::Delete => {
                 self.mark_tried();
@@ -158,7 +157,7 @@ impl Candidacy {
             Some(CandidateSeen::Present { version, record }) => {
                 CandidateRequest::Renew { based_on: version, renewed: answering(&record, now.wall) }
             }
-            _ => CandidateRequest::Create { renewed: now.wall },
+            _ => CandidateRequest::Create,
         };
         self.last_request += 1;
         let id = RequestId(self.last_request);
@@ -171,9 +170,9 @@ impl Candidacy {
         let at = match (self.seen?, self.leaving) {
             (CandidateSeen::Missing { .. }, None) | (CandidateSeen::Present { .. }, Some(_)) => BootTime::ZERO,
             (CandidateSeen::Missing { .. }, Some(_)) => return None,
-            (CandidateSeen::Present { record, .. }, None) => match record.unanswered_ping() {
-                Some(_) => BootTime::ZERO,
-                None => self.renewed_at + RENEW_EVERY,
+            (CandidateSeen::Present { record, .. }, None) => match (record.renewed, record.unanswered_ping()) {
+                (None, _) | (_, Some(_)) => BootTime::ZERO,
+                (Some(_), None) => self.renewed_at + RENEW_EVERY,
             },
         };
         Some(at.max(self.quiet_until))
