@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use leasehold_core::{
-    election::{ElectionConfig, Leadership},
+    election::{Contest, ElectionConfig, Leadership},
     replica::{Input, Replica},
 };
 
@@ -32,6 +32,7 @@ impl World {
             task: "task".to_owned(),
             adopt: false,
             timing: self.plan.timing(),
+            contest: Contest::Open,
         };
         self.trace.line(self.now, || format!("{identity} begins"));
         let seed = self.rng.u64(..);

@@ -8,9 +8,11 @@ use crate::{election::RequestId, lease::Version, ports::StoreFailure, time::Wall
 /// The part of a LeaseCandidate that changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CandidateRecord {
+    /// `metadata.creationTimestamp`, by the API server's clock.
+    pub created: WallTime,
     /// `spec.pingTime`, by the API server's clock.
     pub pinged: Option<WallTime>,
-    /// `spec.renewTime`, as this replica wrote it; `None` until it stands.
+    /// `spec.renewTime`, as this replica wrote it, by the API server's clock too; `None` until it stands.
     pub renewed: Option<WallTime>,
 }
 

@@ -183,7 +183,12 @@ fn version(object: &LeaseCandidate) -> Result<Version, super::kubernetes::Malfor
 
 fn record(object: &LeaseCandidate) -> CandidateRecord {
     let micros = |time: &Option<MicroTime>| time.as_ref().map(|time| WallTime::from_micros(time.0.as_microsecond()));
-    CandidateRecord { pinged: micros(&object.spec.ping_time), renewed: micros(&object.spec.renew_time) }
+    let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_microsecond());
+    CandidateRecord {
+        created: WallTime::from_micros(created),
+        pinged: micros(&object.spec.ping_time),
+        renewed: micros(&object.spec.renew_time),
+    }
 }
 
 fn micro_time(time: WallTime) -> MicroTime {

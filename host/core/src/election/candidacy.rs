@@ -1,8 +1,10 @@
 //! Standing as a candidate: this replica's LeaseCandidate is made, renewed, deleted.
 //!
-//! Who stands may be picked; who is leaving withdraws first, so that it is not picked for what it gives up. A
-//! ping is answered at once with a time that is not before it, whatever the own clock says: the API server
-//! compares the two.
+//! Who stands may be picked; who is leaving withdraws first, so that it is not picked for what it gives up.
+//!
+//! What is written is compared with the API server's clock, so it is that clock's time: what it last said, and how
+//! long ago that was. By an own wall clock that is ahead, a candidate would count as alive after its death, and
+//! by one that is behind, no ping would be answered.
 
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use crate::{
     candidate::{CandidateInput, CandidateRecord, CandidateRequest, CandidateSeen},
     lease::Version,
     ports::StoreFailure,
-    time::{BootTime, Now, WallTime},
+    time::{BootTime, WallTime},
 };
 
 use super::{Action, Notice, RequestId};
@@ -26,6 +28,10 @@ pub(super) struct Candidacy {
     in_flight: Option<InFlight>,
     last_request: u64,
     renewed_at: BootTime,
+    /// The version of the last one that was made.
+    created: Option<Version>,
+    /// The newest that the API server's clock was heard to say, and when that was.
+    api_clock: Option<(WallTime, BootTime)>,
     /// No request goes out before this.
     quiet_until: BootTime,
     /// Since when it is not to stand, and whether that was tried.
@@ -51,6 +57,12 @@ impl Candidacy {
     pub(super) fn hear(&mut self, now: BootTime, input: CandidateInput, retry: Duration, actions: &mut Vec<Action>) {
         match input {
             CandidateInput::Seen(seen) => {
+                if let CandidateSeen::Present { record, .. } = seen {
+                    let said = record.pinged.map_or(record.created, |pinged| pinged.max(record.created));
+                    if self.api_clock.is_none_or(|(before, _)| before < said) {
+                        self.api_clock = Some((said, now));
+                    }
+                }
                 // A watch may lag behind an answer.
                 if self.seen.is_none_or(|known| known.version() < seen.version()) {
                     self.seen = Some(seen);
@@ -70,24 +82,22 @@ impl Candidacy {
 
     fn on_done(&mut self, version: Version, request: CandidateRequest, sent_at: BootTime) {
         self.quiet_until = BootTime::ZERO;
-        let pinged = match self.seen {
-            Some(CandidateSeen::Present { record, .. }) => record.pinged,
-            _ => None,
-        };
-        let seen = match request {
-            CandidateRequest::Create => CandidateSeen::Present { version, record: CandidateRecord::default() },
-            CandidateRequest::Renew { renewed, .. } => {
-                CandidateSeen::Present { version, record: CandidateRecord { pinged, renewed: Some(renewed) } }
+        match (request, self.seen) {
+            // What it says, when it was made included, the watch is about to tell.
+            (CandidateRequest::Create, _) => self.created = Some(version),
+            (CandidateRequest::Renew { renewed, .. }, known) => {
+                self.renewed_at = sent_at;
+                if let Some(CandidateSeen::Present { version: known, record }) = known
+                    && known < version
+                {
+                    let record = CandidateRecord { renewed: Some(renewed), ..record };
+                    self.seen = Some(CandidateSeen::Present { version, record });
+                }
             }
-            CandidateRequest::Delete => CandidateSeen::Missing { at: version },
-        };
-        match request {
-            CandidateRequest::Delete => self.mark_tried(),
-            CandidateRequest::Renew { .. } => self.renewed_at = sent_at,
-            CandidateRequest::Create => {}
-        }
-        if self.seen.is_none_or(|known| known.version() < version || matches!(request, CandidateRequest::Delete)) {
-            self.seen = Some(seen);
+            (CandidateRequest::Delete, _) => {
+                self.mark_tried();
+                self.seen = Some(CandidateSeen::Missing { at: version });
+            }
         }
     }
 
@@ -125,7 +135,7 @@ impl Candidacy {
     /// Asks for what is due, where this replica stands or does not.
     pub(super) fn advance(
         &mut self,
-        now: Now,
+        now: BootTime,
         stands: bool,
         timeout: Duration,
         retry: Duration,
@@ -145,29 +155,32 @@ impl Candidacy {
             }
             (false, Some(_)) => {}
         }
-        if let Some(overdue) = self.in_flight.take_if(|sent| now.boot >= sent.sent_at + timeout) {
-            self.on_failure(now.boot, overdue.request, StoreFailure::Unavailable, retry, actions);
+        if let Some(overdue) = self.in_flight.take_if(|sent| now >= sent.sent_at + timeout) {
+            self.on_failure(now, overdue.request, StoreFailure::Unavailable, retry, actions);
         }
         let Some(at) = self.next_request() else { return };
-        if self.in_flight.is_some() || at > now.boot {
+        if self.in_flight.is_some() || at > now {
             return;
         }
         let request = match self.seen {
             Some(CandidateSeen::Present { .. }) if !stands => CandidateRequest::Delete,
             Some(CandidateSeen::Present { version, record }) => {
-                CandidateRequest::Renew { based_on: version, renewed: answering(&record, now.wall) }
+                CandidateRequest::Renew { based_on: version, renewed: self.stamp(&record, now) }
             }
             _ => CandidateRequest::Create,
         };
         self.last_request += 1;
         let id = RequestId(self.last_request);
-        self.in_flight = Some(InFlight { id, request, sent_at: now.boot });
+        self.in_flight = Some(InFlight { id, request, sent_at: now });
         actions.push(Action::SendCandidate { id, request });
     }
 
     /// When something is to be asked, provided nothing is under way.
     fn next_request(&self) -> Option<BootTime> {
         let at = match (self.seen?, self.leaving) {
+            (CandidateSeen::Missing { at }, None) if self.created.is_some_and(|created| at < created) => {
+                return None;
+            }
             (CandidateSeen::Missing { .. }, None) | (CandidateSeen::Present { .. }, Some(_)) => BootTime::ZERO,
             (CandidateSeen::Missing { .. }, Some(_)) => return None,
             (CandidateSeen::Present { record, .. }, None) => match (record.renewed, record.unanswered_ping()) {
@@ -189,12 +202,14 @@ impl Candidacy {
     pub(super) fn has_left(&self) -> bool {
         matches!(self.leaving, Some(Leaving::Tried))
     }
-}
 
-/// A time that answers the ping, also by a clock that is behind the API server's.
-fn answering(record: &CandidateRecord, wall: WallTime) -> WallTime {
-    match record.pinged {
-        Some(pinged) => wall.max(WallTime::from_micros(pinged.as_micros().saturating_add(1))),
-        None => wall,
+    /// The API server's time, as far as it is known; not before the ping that it answers.
+    fn stamp(&self, record: &CandidateRecord, now: BootTime) -> WallTime {
+        let after = |time: WallTime, micros: u128| {
+            WallTime::from_micros(time.as_micros().saturating_add(i64::try_from(micros).unwrap_or(i64::MAX)))
+        };
+        let (said, heard_at) = self.api_clock.unwrap_or((record.created, now));
+        let stamp = after(said, now.since(heard_at).as_micros());
+        record.pinged.map_or(stamp, |pinged| stamp.max(after(pinged, 1)))
     }
 }

@@ -68,7 +68,7 @@ impl Election {
         let retry = self.jittered_retry();
         if let Some(coordinated) = &mut self.coordinated {
             coordinated.standing = standing;
-            coordinated.candidacy.advance(now, standing == Standing::Stands, timeout, retry, actions);
+            coordinated.candidacy.advance(now.boot, standing == Standing::Stands, timeout, retry, actions);
         }
     }
 

@@ -40,9 +40,21 @@ fn preferring(whom: &str, seen: Observation) -> Observation {
     present(version.0, LeaseRecord { coordination: by_the_api_server(Some(whom)), ..record })
 }
 
+/// By the API server's clock, which is not ours.
+const CREATED: i64 = 7_000_000_000;
+
+/// Made, and not standing yet.
+fn made(version: u64) -> CandidateSeen {
+    let record = CandidateRecord { created: WallTime::from_micros(CREATED), pinged: None, renewed: None };
+    CandidateSeen::Present { version: Version(version), record }
+}
+
 fn candidate(version: u64, pinged: Option<i64>, renewed: i64) -> CandidateSeen {
-    let record =
-        CandidateRecord { pinged: pinged.map(WallTime::from_micros), renewed: Some(WallTime::from_micros(renewed)) };
+    let record = CandidateRecord {
+        created: WallTime::from_micros(CREATED),
+        pinged: pinged.map(WallTime::from_micros),
+        renewed: Some(WallTime::from_micros(renewed)),
+    };
     CandidateSeen::Present { version: Version(version), record }
 }
 
@@ -68,7 +80,7 @@ impl Bench {
     fn standing() -> Self {
         let mut bench = coordinated();
         bench.watch(0, free(9)).candidate_seen(0, CandidateSeen::Missing { at: Version(9) });
-        bench.candidate_answered(0, Ok(10)).candidate_answered(0, Ok(11));
+        bench.candidate_answered(0, Ok(10)).candidate_seen(0, made(10)).candidate_answered(0, Ok(11));
         bench
     }
 
@@ -88,8 +100,10 @@ fn a_candidate_is_made_when_the_lease_was_seen_and_what_is_free_is_not_taken() {
     assert!(bench.reads() && bench.asks().is_none(), "whoever is picked has to know whom it follows");
     bench.read(10, missing());
     assert_eq!(bench.asks(), Some(CandidateRequest::Create));
-    bench.candidate_answered(15, Ok(4));
-    let stands = CandidateRequest::Renew { based_on: Version(4), renewed: WallTime::from_micros(50_015_000) };
+    bench.candidate_answered(15, Ok(4)).run_until(16);
+    assert_eq!(bench.asks(), None, "when it was made, only the watch tells");
+    bench.candidate_seen(17, made(4));
+    let stands = CandidateRequest::Renew { based_on: Version(4), renewed: WallTime::from_micros(CREATED) };
     assert_eq!(bench.asks(), Some(stands));
     bench.watch(20, free(9)).run_until(60_000);
     assert!(bench.takes().is_none() && bench.writes().is_none());
@@ -161,15 +175,19 @@ fn an_open_contender_waits_for_whom_the_api_server_has_displaced_as_well() {
 }
 
 #[test]
-fn a_ping_is_answered_at_once_also_by_a_clock_that_is_behind() {
+fn a_ping_is_answered_at_once_and_renewals_go_by_the_api_servers_clock() {
     let mut bench = Bench::standing();
-    bench.candidate_seen(1_000, candidate(20, Some(60_000_000), 50_000_000));
-    let answer = CandidateRequest::Renew { based_on: Version(20), renewed: WallTime::from_micros(60_000_001) };
-    assert_eq!(bench.asks(), Some(answer));
+    let stamped = |based_on, micros| {
+        let renewed = WallTime::from_micros(micros);
+        Some(CandidateRequest::Renew { based_on: Version(based_on), renewed })
+    };
+    let ping = CREATED + 60_000_000;
+    bench.candidate_seen(1_000, candidate(20, Some(ping), CREATED));
+    assert_eq!(bench.asks(), stamped(20, ping + 1));
     bench.candidate_answered(1_010, Ok(21)).run_until(60_000);
     assert_eq!(bench.asks(), None, "one answer is enough");
     bench.run_until(301_000);
-    assert!(matches!(bench.asks(), Some(CandidateRequest::Renew { based_on: Version(21), .. })), "{:?}", bench.asks());
+    assert_eq!(bench.asks(), stamped(21, ping + 300_000_000), "five minutes after what it last said");
 }
 
 #[test]
@@ -186,7 +204,8 @@ fn a_candidate_that_somebody_deleted_is_made_again() {
 fn a_candidate_that_cannot_be_told_apart_from_another_is_made_again_after_a_while() {
     let mut bench = coordinated();
     bench.watch(0, free(9)).candidate_seen(0, CandidateSeen::Missing { at: Version(9) });
-    bench.candidate_answered(0, Ok(10)).candidate_answered(10, Err(StoreFailure::Missing)).run_until(2_000);
+    bench.candidate_answered(0, Ok(10)).candidate_seen(0, made(10));
+    bench.candidate_answered(10, Err(StoreFailure::Missing)).run_until(2_000);
     assert_eq!(bench.asks(), None);
     bench.run_until(2_500);
     assert_eq!(bench.asks(), Some(CandidateRequest::Create));
@@ -195,7 +214,7 @@ fn a_candidate_that_cannot_be_told_apart_from_another_is_made_again_after_a_whil
 #[test]
 fn a_request_about_the_candidate_that_nobody_answers_is_given_up_and_tried_again() {
     let mut bench = Bench::standing();
-    bench.candidate_seen(1_000, candidate(20, Some(60_000_000), 50_000_000));
+    bench.candidate_seen(1_000, candidate(20, Some(CREATED + 60_000_000), CREATED));
     let (first, _) = bench.candidate.take().expect("it answers the ping");
     bench.run_until(10_000);
     assert!(bench.candidate.is_some_and(|(id, _)| id > first));
