@@ -58,6 +58,10 @@ pub(crate) enum Defect {
     ForeignExpiryByWallClock,
     /// What receives effects does not look at their tokens.
     ReceiverIgnoresTokens,
+    /// Who is picked leads before it has written.
+    LeadsWhenPicked,
+    /// Who is picked does not wait for whom the API server has pushed aside (client-go).
+    TrustsThePick,
     /// One fault never ends: nobody can reach the store any more.
     NeverHeals,
 }

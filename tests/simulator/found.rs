@@ -68,6 +68,8 @@ finds! {
     expiry_by_the_wall_clock: ExpiryByWallClock, as TakenTooEarly | OneLeader;
     a_missing_duration_that_has_expired: MissingDurationHasExpired, as TakenTooEarly;
     foreign_electors_that_go_by_the_wall_clock: ForeignExpiryByWallClock, as NoneBesideForeign;
+    one_that_leads_when_it_is_picked: LeadsWhenPicked, as OneLeader | TokensGrow;
+    one_that_trusts_the_pick: TrustsThePick, as OneLeader;
     a_receiver_that_ignores_tokens: ReceiverIgnoresTokens, as EffectOrder;
     that_nobody_leads_any_more: NeverHeals, as NobodyLeads;
 }

@@ -9,6 +9,7 @@
 //! as it gets (`shrink`), and told with both.
 
 mod clock;
+mod controller;
 mod defect;
 mod effects;
 mod faults;

@@ -32,7 +32,7 @@ impl World {
             task: "task".to_owned(),
             adopt: false,
             timing: self.plan.timing(),
-            contest: Contest::Open,
+            contest: if self.is_coordinated(machine) { Contest::Coordinated } else { Contest::Open },
         };
         self.trace.line(self.now, || format!("{identity} begins"));
         let seed = self.rng.u64(..);
@@ -59,6 +59,9 @@ impl World {
         self.machines[machine].process = Some(process);
         self.within(SECOND, Event::Wake(process, 0));
         self.within(SECOND, Event::WatchConnects(process));
+        if self.is_coordinated(machine) {
+            self.within(SECOND, Event::CandidateTold(process, true));
+        }
         let module = self.module.to_string().into();
         self.within(3 * SECOND, Event::Deliver(process, Input::Module(module)));
     }

@@ -87,7 +87,7 @@ impl World {
                 self.check_takeover(process, &request);
                 self.send(process, id, request);
             }
-            Action::SendCandidate { .. } => unreachable!("an open contest has no candidates"),
+            Action::SendCandidate { id, request } => self.send_candidate(process, id, request),
             Action::Start { run, module, term } => self.guest_starts(process, run, &module, term.token),
             Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
             Action::End(run, reason) => self.guest_is_ended(process, run, reason),
@@ -108,8 +108,9 @@ impl World {
             Notice::StepDownRequested(_) => self.hears_request(process),
             Notice::NewLeader(_) => self.tally.count(Seen::NewLeader),
             Notice::HolderEnded(_) => self.tally.count(Seen::EndBelieved),
-            Notice::AnotherPreferred(..) | Notice::Named(_) | Notice::CandidacyFailed(..) => {}
-            Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
+            Notice::AnotherPreferred(..) => self.tally.count(Seen::PreferenceHeeded),
+            Notice::Named(wait) if !wait.is_zero() => self.tally.count(Seen::NamedAndWaits),
+            Notice::Named(_) | Notice::CandidacyFailed(..) | Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
         }
     }
 }
