@@ -137,13 +137,10 @@ impl Election {
         coordinated.told_named = named;
     }
 
-    /// Who competes in the open may take whatever is free; who stands as a candidate, only what it was named for.
+    /// Who competes in the open may take whatever is free; who stands as a candidate, only what it was named for. Also
+    /// where another is preferred, or the Lease would stay with a holder who does not lead: it is taken to be released.
     pub(super) fn may_be_taken_by_me(&self, known: &Observation) -> bool {
-        let me = &*self.config.identity;
-        self.coordinated.is_none()
-            || known
-                .record()
-                .is_some_and(|record| record.holder.as_deref() == Some(me) && record.prefers_another_than(me).is_none())
+        self.coordinated.is_none() || known.holder() == Some(&self.config.identity)
     }
 
     /// Named, and out of the race: nothing of a guest is left of who is out of it.

@@ -237,6 +237,24 @@ fn a_leader_stops_its_guest_when_another_is_preferred_then_releases_and_stays_a_
     assert_eq!(bench.takes(), Some(Some(16)));
 }
 
+/// The API server leaves the preference there when the preferred one has died, and this one is its choice again.
+#[test]
+fn a_holder_whose_term_ran_out_while_another_was_preferred_takes_the_lease_to_release_it() {
+    let mut bench = Bench::picked();
+    // A process that nobody let run: its term is over.
+    bench.wake_at(20_000).watch(20_000, preferring("dead", held_by(ME, 13)));
+    bench.fail(20_010, StoreFailure::Conflict);
+    if bench.reads() {
+        bench.read(20_020, preferring("dead", held_by(ME, 13)));
+    }
+    assert_eq!(bench.takes(), Some(Some(13)));
+    assert!(!bench.leads());
+    bench.written(20_030, 14);
+    assert!(bench.leads() && bench.asked(), "so that no guest is started");
+    bench.step_down(20_031, A_WHILE);
+    assert_eq!(bench.releases(), Some(Some(14)));
+}
+
 #[test]
 fn a_preference_for_itself_or_in_an_open_contest_means_nothing() {
     let mut bench = Bench::picked();
