@@ -92,8 +92,9 @@ pub struct RunArgs {
     /// Several tasks, from a YAML file, instead of one by flags
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
-        "identity", "adopt", "digest", "guest_args", "env", "memory", "stop_grace", "progress_deadline", "callback_time",
-        "on_return", "allow_http", "allow_kubernetes", "allow_tcp", "allow_files",
+        "coordinated", "binary_version", "emulation_version", "identity", "adopt", "digest", "guest_args", "env", "memory",
+        "stop_grace", "progress_deadline", "callback_time", "on_return", "allow_http", "allow_kubernetes", "allow_tcp",
+        "allow_files",
         "admin",
     ])]
     pub config: Option<PathBuf>,
@@ -118,6 +119,16 @@ pub struct RunArgs {
     /// How long until a failed renewal is tried again
     #[arg(long, default_value = "2s")]
     pub retry_period: Duration,
+    /// Stand as a candidate and let the API server pick the leader (coordinated leader election; the cluster has to
+    /// serve LeaseCandidate)
+    #[arg(long)]
+    pub coordinated: bool,
+    /// What this replica is, as a candidate [default: this host's version]
+    #[arg(long, value_name = "X.Y.Z", requires = "coordinated")]
+    pub binary_version: Option<semver::Version>,
+    /// What it behaves as: the oldest leads [default: the binary version]
+    #[arg(long, value_name = "X.Y.Z", requires = "coordinated")]
+    pub emulation_version: Option<semver::Version>,
     /// What this replica calls itself; a nonce is added [default: $POD_NAME, else the host's name]
     #[arg(long)]
     pub identity: Option<String>,

@@ -3,6 +3,7 @@
 
 mod calls;
 mod clusters;
+mod coordinated;
 mod modules;
 
 use std::{

@@ -30,9 +30,16 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With further arguments for the API server.
+    pub(super) fn start_with(arguments: &[&str]) -> Self {
         let one_at_a_time = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let runtime = tokio::runtime::Runtime::new().expect("threads");
-        let plane = runtime.block_on(ControlPlane::start(build::control_plane_binaries())).expect("a control plane");
+        let plane = runtime
+            .block_on(ControlPlane::start_with(build::control_plane_binaries(), arguments))
+            .expect("a control plane");
         drop(one_at_a_time);
         Self { plane, runtime }
     }
@@ -84,7 +91,7 @@ impl Cluster {
     }
 
     /// Waits until the Lease was renewed `count` times more.
-    fn wait_for_renewals(&self, count: usize) {
+    pub(super) fn wait_for_renewals(&self, count: usize) {
         let begun = std::time::Instant::now();
         let (mut seen, mut last) = (0, self.renewed_micros());
         while seen < count {

@@ -5,6 +5,7 @@ mod callbacks;
 mod checkpoint;
 mod cluster;
 mod config_map;
+mod coordinated;
 mod crash;
 mod dev;
 mod env;

@@ -80,6 +80,10 @@ pub(crate) enum Defect {
     LoadsWhatItAcquired,
     /// A load is answered although a write is under way that changes what stands there.
     LoadsDoNotWait,
+    /// Who is picked leads before it has written.
+    LeadsWhenPicked,
+    /// Who is picked does not wait for whom the API server has pushed aside (client-go).
+    TrustsThePick,
     /// One fault never ends: nobody can reach the store any more.
     NeverHeals,
 }

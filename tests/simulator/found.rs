@@ -73,6 +73,8 @@ finds! {
     misses_that_are_forgotten: MissesForgotten, as SilentLeadsOn;
     a_callback_declared_gone_while_it_runs: CallbackDeclaredGone, as ReleasedUnderCallback | StartedUnderCallback | EndsTooEarly;
     a_callback_that_nobody_ends: CallbackNotEnded, as NobodyLeads | LeadsOn;
+    one_that_leads_when_it_is_picked: LeadsWhenPicked, as OneLeader | TokensGrow;
+    one_that_trusts_the_pick: TrustsThePick, as OneLeader;
     a_receiver_that_ignores_tokens: ReceiverIgnoresTokens, as EffectOrder;
     renewals_that_write_an_old_checkpoint: RenewalsWriteOldCheckpoint, as CheckpointLost;
     saves_that_are_answered_unwritten: SavesAnsweredUnwritten, as SavedUnwritten;

@@ -11,6 +11,7 @@
 mod callbacks;
 mod checkpoints;
 mod clock;
+mod controller;
 mod crowd;
 mod defect;
 mod effects;

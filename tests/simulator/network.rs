@@ -146,6 +146,7 @@ impl World {
 
     /// Whoever watches is going to hear of it.
     pub(crate) fn store_changed(&mut self) {
+        self.controller_soon();
         for process in 0..self.processes.len() {
             if self.processes[process].alive && self.processes[process].watch.connected {
                 self.watch_may_flow(process);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::{MILLISECOND, SECOND, TrueTime},
+    controller::CoordinatedPlan,
     defect::Defect,
     faults::{Fault, PlannedFault},
     foreign::ForeignPlan,
@@ -85,6 +86,8 @@ pub(crate) struct Plan {
     pub(crate) net: Net,
     /// Other electors on the same Lease.
     pub(crate) foreigners: Vec<ForeignPlan>,
+    /// The API server picks the holder from those who are candidates.
+    pub(crate) coordinated: Option<CoordinatedPlan>,
     /// Somewhere in the rough part: a while without faults but one.
     pub(crate) lull: Option<Lull>,
     /// How long there are faults.
@@ -102,7 +105,7 @@ impl Plan {
         let kinds: Vec<Fault> = Fault::ALL.iter().copied().filter(|_| rng.f64() < density).collect();
         let rough_ms = rng.u64(60_000..900_000);
         let foreigners = [0, 0, 1, 2][rng.usize(..4)];
-        Self {
+        let plan = Self {
             replicas: rng.usize(2..=4),
             lease_s,
             renew_deadline_ms,
@@ -122,6 +125,24 @@ impl Plan {
             rough_ms,
             faults: PlannedFault::schedule(rng, &kinds, rough_ms),
             defect,
+            coordinated: None,
+        };
+        match rng.u8(..4) {
+            0 => plan.made_coordinated(rng),
+            _ => plan,
+        }
+    }
+
+    /// Whom the API server pushes aside, foreign electors and scripts do not wait for: their mistake is known. And a
+    /// watch that skips states cannot tell of those who were.
+    fn made_coordinated(self, rng: &mut fastrand::Rng) -> Self {
+        Self {
+            coordinated: Some(CoordinatedPlan { open: [0, 0, 1][rng.usize(..3)] }),
+            script: false,
+            foreigners: Vec::new(),
+            lull: None,
+            net: Net { coalesced: 0.0, ..self.net },
+            ..self
         }
     }
 
@@ -156,7 +177,8 @@ impl Plan {
         let by_hand = self.faults.iter().any(|planned| planned.fault == Fault::EditOverwrite);
         let longest = self.foreigners.iter().map(|foreign| foreign.lease_s).max().unwrap_or(0).max(self.lease_s);
         let believed_s = if by_hand { u64::MAX } else { longest }.min(FOREIGN_DURATION_MAX.as_secs());
-        (believed_s + 2 * self.stay_out_s + 60) * SECOND + self.grace() + self.progress_deadline()
+        let picked_s = if self.coordinated.is_some() { 60 } else { 0 };
+        (believed_s + 2 * self.stay_out_s + 60 + picked_s) * SECOND + self.grace() + self.progress_deadline()
     }
 
     /// Zero where there is none.

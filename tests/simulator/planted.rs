@@ -3,7 +3,7 @@
 
 use leasehold_core::{
     checkpoint::{Answer, Call, Checkpoint},
-    election::{Leadership, LossReason, Notice, Request, RequestId, Term},
+    election::{Leadership, LossReason, Notice, Reply, Request, RequestId, Term},
     lease::{LeaseRecord, Observation},
     ports::StoreFailure,
     replica::{Action, Input},
@@ -15,7 +15,7 @@ use crate::{
     guests::leads,
     store::Store,
     told::Told,
-    world::{ProcessId, World},
+    world::{Event, ProcessId, World},
 };
 
 /// What the planted mistakes remember of a process.
@@ -74,6 +74,10 @@ impl World {
                 let ended = expired.and_then(|record| record.holder.clone()).map(Input::HolderEnded);
                 [Some(input), ended].into_iter().flatten().collect()
             }
+            Some(Defect::TrustsThePick) if seen.is_some_and(|record| record.names(identity)) => {
+                let before = self.last_holder.as_ref().map(|(holder, _)| Input::HolderEnded(holder.clone()));
+                [before, Some(input)].into_iter().flatten().collect()
+            }
             Some(Defect::MissingDurationHasExpired) => {
                 let expired = another.filter(|record| record.duration.is_none());
                 let ended = expired.and_then(|record| record.holder.clone()).map(Input::HolderEnded);
@@ -85,6 +89,17 @@ impl World {
 
     /// What becomes of what the replica says.
     pub(crate) fn planted_actions(&mut self, process: ProcessId, mut actions: Vec<Action>) -> Vec<Action> {
+        if self.plan.defect == Some(Defect::LeadsWhenPicked) {
+            for action in &actions {
+                if let Action::Send { id, request: Request::Write { based_on: Some(version), .. } } = action
+                    && let Some(before) = self.store.record_of(version.0)
+                    && before.names(&self.processes[process].identity)
+                {
+                    let written = Input::Answered(*id, Ok(Reply::Written(*version)));
+                    self.after(0, Event::Deliver(process, written));
+                }
+            }
+        }
         let target = &mut self.processes[process];
         let planted = &mut target.planted;
         let lost = actions.iter().any(|action| matches!(action, Action::Tell(Notice::Lost(..))));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use leasehold_core::{
-    election::{ElectionConfig, Leadership},
+    election::{Contest, ElectionConfig, Leadership},
     replica::{Input, Replica},
 };
 
@@ -33,6 +33,7 @@ impl World {
             task: "task".to_owned(),
             adopt: false,
             timing: self.plan.timing(),
+            contest: if self.is_coordinated(machine) { Contest::Coordinated } else { Contest::Open },
         };
         self.trace.line(self.now, || format!("{identity} begins"));
         let seed = self.rng.u64(..);
@@ -63,6 +64,9 @@ impl World {
         self.machines[machine].process = Some(process);
         self.within(SECOND, Event::Wake(process, 0));
         self.within(SECOND, Event::WatchConnects(process));
+        if self.is_coordinated(machine) {
+            self.within(SECOND, Event::CandidateTold(process, true));
+        }
         let module = self.module();
         self.within(3 * SECOND, Event::Deliver(process, Input::Module(module)));
     }

@@ -101,6 +101,7 @@ impl World {
                 self.check_takeover(process, &request);
                 self.send(process, id, request);
             }
+            Action::SendCandidate { id, request } => self.send_candidate(process, id, request),
             Action::Start { run, module, term } => self.guest_starts(process, run, &module, term.token),
             Action::AskToStop(run, StopReason::Unresponsive) => self.silent_guest_is_asked(process, run),
             Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
@@ -135,7 +136,9 @@ impl World {
                 self.tally.count(Seen::NewLeader);
             }
             Notice::HolderEnded(_) => self.tally.count(Seen::EndBelieved),
-            Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
+            Notice::AnotherPreferred(..) => self.tally.count(Seen::PreferenceHeeded),
+            Notice::Named(wait) if !wait.is_zero() => self.tally.count(Seen::NamedAndWaits),
+            Notice::Named(_) | Notice::CandidacyFailed(..) | Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
         }
     }
 }

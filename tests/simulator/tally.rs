@@ -45,6 +45,8 @@ seen! {
     StepDownAsked, StepDownRaced,
     // What the script did.
     ScriptLed, ScriptCleared, ScriptLeft,
+    // What the API server's controller did, and what was heard of it.
+    Pinged, Picked, PickedOver, Preferred, PreferenceHeeded, NamedAndWaits,
     // Two leaders that only an edit by hand explains.
     ExcusedByEdit,
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use leasehold_core::{
+    candidate::CandidateRequest,
     election::{Request, RequestId},
     replica::{Input, Replica},
     task::{Outcome, RunId},
@@ -15,6 +16,7 @@ use crate::{
     callbacks::Calls,
     checkpoints::Checkpoints,
     clock::{Clock, MILLISECOND, SECOND, TrueTime},
+    controller::Controller,
     defect::Defect,
     effects::Receiver,
     faults::Heal,
@@ -81,6 +83,12 @@ pub(crate) enum Event {
         request: Request,
     },
     ScriptLooks,
+    /// What this process asks about its candidate reaches the API server.
+    CandidateArrives(ProcessId, RequestId, CandidateRequest),
+    /// It is told how its candidate is; with `true`, again in a while.
+    CandidateTold(ProcessId, bool),
+    /// The API server's controller looks whether there is somebody to be picked; with `true`, again in a while.
+    ControllerLooks(bool),
     LullBegins,
     LullIsSettled,
     LullEnds,
@@ -153,6 +161,7 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     pub(crate) processes: Vec<Process>,
     pub(crate) foreigners: Vec<Foreign>,
+    pub(crate) controller: Controller,
     /// Who last wrote itself as the holder.
     pub(crate) last_holder: Option<(String, Kind)>,
     pub(crate) receiver: Receiver,
@@ -219,6 +228,7 @@ impl World {
             machines,
             processes: Vec::new(),
             foreigners,
+            controller: Controller::default(),
             last_holder: None,
             receiver: Receiver::default(),
             checkpoints: Checkpoints::default(),
@@ -236,6 +246,9 @@ impl World {
         }
         for foreign in 0..world.plan.foreigners.len() {
             world.within(20 * SECOND, Event::ForeignBegins(foreign));
+        }
+        if world.plan.coordinated.is_some() {
+            world.after(0, Event::ControllerLooks(true));
         }
         if world.plan.script {
             world.after(0, Event::ScriptLooks);
@@ -274,7 +287,9 @@ impl World {
         }
         self.cured = true;
         self.operator_asks();
-        let handed_over = calm + self.plan.grace() + 5 * SECOND;
+        // To be picked takes its time.
+        let picked = if self.plan.coordinated.is_some() { 15 * SECOND } else { 0 };
+        let handed_over = calm + self.plan.grace() + 5 * SECOND + picked;
         self.run_until(handed_over)?;
         let next =
             self.running_leader().ok_or_else(|| nobody("nobody leads after the leader was asked to step down"))?;
@@ -284,8 +299,9 @@ impl World {
         }
         self.end_process(next);
         // With proof, nobody waits for the record: a module is ready after three seconds.
-        let waited = if self.plan.kubelet_tells { 3 * SECOND } else { self.plan.lease_s * SECOND / 100 * 101 };
-        let end = handed_over + waited + 5 * SECOND;
+        let proven = self.plan.kubelet_tells && self.plan.coordinated.is_none();
+        let waited = if proven { 3 * SECOND } else { self.plan.lease_s * SECOND / 100 * 101 };
+        let end = handed_over + waited + 5 * SECOND + picked;
         self.run_until(end)?;
         self.running_leader().ok_or_else(|| nobody("the successor of a leader that died does not lead in time"))?;
         self.tally.histories = 1;
@@ -355,6 +371,9 @@ impl World {
             Event::Foreign(index, life, event) => self.foreign(index, life, event),
             Event::ForeignArrives { index, life, id, request } => self.foreign_arrives(index, life, id, &request),
             Event::ScriptLooks => self.script_looks(),
+            Event::CandidateArrives(process, id, request) => self.candidate_arrives(process, id, request),
+            Event::CandidateTold(process, again) => self.candidate_told(process, again),
+            Event::ControllerLooks(again) => self.controller_looks(again),
             Event::LullBegins => self.lull_begins(),
             Event::LullIsSettled => self.lull_is_settled(),
             Event::LullEnds => self.lull_ends(),

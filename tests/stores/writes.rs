@@ -116,6 +116,7 @@ pub(crate) async fn every_field_is_read_as_it_was_written<P: Place>() {
         task: Some("nightly.reports-2".to_owned()),
         token: Some(u64::MAX),
         step_down: Some("pod-1_1a2b3c4d".to_owned()),
+        coordination: None,
         checkpoint: saving(&LeaseRecord::default(), *b"state").checkpoint,
     };
     let records = [

@@ -21,10 +21,15 @@
 //! is one writer of the Lease, so that a renewal and a save cannot undo each other, and what is to be
 //! saved belongs to the term, and goes with it.
 //!
+//! Where the API server picks the holder ([`Contest::Coordinated`]), nobody takes the Lease unless it has been named
+//! in it: see the module `coordinated`.
+//!
 //! At most one request is under way; a later one replaces it. Its deadline is kept here, so that
 //! an edge that never answers cannot stop the election.
 
+mod candidacy;
 mod checkpoint;
+mod coordinated;
 mod failures;
 mod giving_up;
 mod known;
@@ -41,9 +46,14 @@ use crate::{
 };
 
 pub use self::vocabulary::{
-    Action, ElectionConfig, Input, Leadership, LossReason, Notice, Reply, Request, RequestId, StayOut, Term,
+    Action, Contest, ElectionConfig, Input, Leadership, LossReason, Notice, Reply, Request, RequestId, StayOut, Term,
 };
-use self::{checkpoint::GuestCalls, known::Known, spread::Spread};
+use self::{
+    checkpoint::GuestCalls,
+    coordinated::{Asked, Coordinated},
+    known::Known,
+    spread::Spread,
+};
 
 #[derive(Clone, Debug)]
 enum State {
@@ -60,8 +70,8 @@ struct Leading {
     renew_after: Duration,
     /// The guest is gone; the Lease is to be given back.
     releasing: bool,
-    /// Somebody asked for that.
-    asked: bool,
+    /// Who asked for that.
+    asked: Asked,
     calls: GuestCalls,
 }
 
@@ -102,13 +112,19 @@ pub struct Election {
     told_other_task: bool,
     /// The last one that was proven to have ended. Identities are those of one boot: it never comes back.
     ended: Option<String>,
+    /// Until then somebody may lead whom the API server has displaced.
+    displaced_until: BootTime,
+    /// Where the API server picks the holder.
+    coordinated: Option<Coordinated>,
 }
 
 impl Election {
     /// An election that knows nothing yet. `seed` is for the jitter of retries.
     pub fn new(config: ElectionConfig, seed: u64) -> Self {
+        let coordinated = (config.contest == Contest::Coordinated).then(Coordinated::default);
         Self {
             config,
+            coordinated,
             spread: Spread::new(seed),
             state: State::Standby,
             known: None,
@@ -125,6 +141,7 @@ impl Election {
             must_read_at: Some(BootTime::ZERO),
             told_other_task: false,
             ended: None,
+            displaced_until: BootTime::ZERO,
         }
     }
 
@@ -154,13 +171,16 @@ impl Election {
                 self.poll_at.get_or_insert(poll_at);
             }
             Input::StepDown(stay_out) => self.on_step_down(now, stay_out),
+            Input::Candidate(input) => self.on_candidate(now, input, &mut actions),
             Input::HolderEnded(identity) => self.on_holder_ended(now, identity, &mut actions),
             Input::Called(id, term, call) => self.on_call(id, term, call, &mut actions),
             Input::CallDropped => self.drop_call(),
         }
         self.heed_request(&mut actions);
+        self.heed_preference(&mut actions);
         self.give_up_overdue_request(now, &mut actions);
         self.answer_by_what_is_known(&mut actions);
+        self.advance_candidacy(now, &mut actions);
         self.finish_withdrawing(now, &mut actions);
         self.send_what_is_due(now, &mut actions);
         actions
@@ -181,7 +201,8 @@ impl Election {
         let renew_deadline = written_at.map(|at| at + timing.renew_deadline()).filter(|at| *at > now);
         let valid_until = written_at.map(|at| timing.valid_until(at));
         let withdraw_by = self.withdraw_by.filter(|_| self.leading().is_none());
-        [request, renew_deadline, valid_until, withdraw_by].into_iter().flatten().min()
+        let candidacy = self.next_candidacy_deadline(now);
+        [request, renew_deadline, valid_until, withdraw_by, candidacy].into_iter().flatten().min()
     }
 
     /// Whether this replica leads at `now`.
@@ -193,7 +214,7 @@ impl Election {
                     term: leading.term,
                     valid_until: timing.valid_until(leading.written_at),
                     certain: now < leading.written_at + timing.renew_deadline(),
-                    step_down: leading.asked,
+                    step_down: leading.asked != Asked::No,
                 }
             }
             _ => Leadership::Standby { holder: self.holder().map(str::to_owned) },
@@ -242,7 +263,7 @@ impl Election {
             (Request::Write { based_on, .. }, Err(StoreFailure::Conflict)) => self.on_conflict(now, sent_at, based_on),
             (Request::Write { .. }, Err(StoreFailure::Missing)) => {
                 self.contend(now, sent_at);
-                self.observe(now, Observation::Missing { deleted_at: None }, actions);
+                self.observe(now, Observation::Missing { deleted_at: None }, false, actions);
             }
             (request, Err(StoreFailure::Conflict | StoreFailure::Missing) | Ok(_)) => {
                 self.on_failure(now, &request, sent_at, StoreFailure::Rejected, actions);
@@ -262,7 +283,8 @@ impl Election {
             self.poll_at = Some(now.boot + self.jittered_retry());
         }
         if !self.known.as_ref().is_some_and(|known| known.has_overtaken_read(id, &seen)) {
-            self.observe(now, seen, actions);
+            let told_all = self.known.as_ref().is_some_and(|known| known.observation.version() == seen.version());
+            self.observe(now, seen, told_all, actions);
         }
     }
 
@@ -283,7 +305,8 @@ impl Election {
         match &mut self.known {
             // The watch has overtaken the answer: what was written counts as long as it still stands.
             Some(known) if known.is_newer_than(version) => {
-                if !ours || known.observation.holder() != Some(&self.config.identity) {
+                let stands = known.observation.holder() == Some(&self.config.identity);
+                if !ours || !stands || self.coordinated.is_some() && known.observation.names(&self.config.identity) {
                     return;
                 }
             }
@@ -293,7 +316,7 @@ impl Election {
                 self.must_read_at = Some(BootTime::ZERO);
                 return;
             }
-            _ => self.learn(now, Observation::Present { version, record }),
+            _ => self.learn(now, Observation::Present { version, record }, true),
         }
         match &mut self.state {
             State::Leading(leading) if ours => {
@@ -320,7 +343,7 @@ impl Election {
                     written_at: sent_at,
                     renew_after,
                     releasing,
-                    asked: false,
+                    asked: Asked::No,
                     calls: GuestCalls::default(),
                 });
                 actions.push(Action::Tell(Notice::Leading(term)));
@@ -329,17 +352,18 @@ impl Election {
     }
 
     fn on_watched(&mut self, now: Now, seen: Observation, actions: &mut Vec<Action>) {
-        self.poll_at = None;
+        let told_all = self.poll_at.take().is_none();
         if self.known.as_ref().is_some_and(|known| known.has_overtaken_watch(&seen)) {
             return;
         }
         self.quiet_until = BootTime::ZERO;
         self.must_read_at = None;
         self.lost_write = false;
-        self.observe(now, seen, actions);
+        self.observe(now, seen, told_all, actions);
     }
 
-    fn observe(&mut self, now: Now, seen: Observation, actions: &mut Vec<Action>) {
+    /// `told_all`: nothing happened between what is known and this.
+    fn observe(&mut self, now: Now, seen: Observation, told_all: bool, actions: &mut Vec<Action>) {
         if let Some(holder) = seen.holder()
             && holder != self.config.identity
             && self.holder() != Some(holder)
@@ -349,7 +373,7 @@ impl Election {
         }
         let loss = match seen.record() {
             Some(record) => match record.holder.as_deref() {
-                Some(holder) if holder == self.config.identity => None,
+                Some(holder) if holder == self.config.identity => self.names_me(&seen).then_some(LossReason::Cleared),
                 Some(holder) => Some(LossReason::TakenBy(holder.to_owned())),
                 None => Some(LossReason::Cleared),
             },
@@ -368,7 +392,8 @@ impl Election {
             self.contended_until = None;
         }
         self.tell_other_task(seen.record(), actions);
-        self.learn(now, seen);
+        self.learn(now, seen, told_all);
+        self.tell_named(now, actions);
     }
 
     /// Also of a holder that is yet to be seen: the proof may come before the record.
@@ -384,7 +409,8 @@ impl Election {
         self.ended = Some(identity);
     }
 
-    fn learn(&mut self, now: Now, seen: Observation) {
+    fn learn(&mut self, now: Now, seen: Observation, told_all: bool) {
+        self.note_displaced(now, &seen, told_all);
         // Nobody races for what is ours.
         let take_after = match seen.holder() == Some(&self.config.identity) {
             true => Duration::ZERO,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod checkpoint;
+mod coordinated;
 mod ended;
 mod properties;
 mod requested;

@@ -19,9 +19,9 @@ impl fmt::Display for Version {
 
 /// The part of a Lease that electors read and write.
 ///
-/// Two records that differ in nothing but `step_down` and `checkpoint`, seen one after the other, mean
-/// that the holder did not renew in between, if it renews at all: every renewal changes `renewed`, and
-/// so does every save. What scripts write may say the same each time.
+/// Two records that differ in nothing but what others may write beside a holder (`step_down`, `checkpoint`,
+/// `coordination`), seen one after the other, mean that the holder did not renew in between, if it renews at all: every
+/// renewal changes `renewed`, and so does every save. What scripts write may say the same each time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseRecord {
     /// `spec.holderIdentity`. `None` is free, and so is `""` in the API: stores make `None` of it.
@@ -45,12 +45,39 @@ pub struct LeaseRecord {
     /// Annotation `leasehold.dev/checkpoint`: what the task has left for its next leader. Whoever writes the
     /// Lease keeps it, but for a leader that saves.
     pub checkpoint: Option<Checkpoint>,
+    /// What the API server's controller has written, where it picks the holder. Kept.
+    pub coordination: Option<Box<Coordination>>,
+}
+
+/// What the controller of a coordinated election (KEP-4355) writes into a Lease beside the holder that it picks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coordination {
+    /// `spec.strategy`: by what rule it picks.
+    pub strategy: String,
+    /// `spec.preferredHolder`: whom it would rather have than the holder there is. Never `""`.
+    pub preferred_holder: Option<String>,
 }
 
 impl LeaseRecord {
+    /// `me` was written as the holder by the API server, which stamps no time of acquiring, and not by itself.
+    pub fn names(&self, me: &str) -> bool {
+        self.acquired.is_none() && self.holder.as_deref() == Some(me)
+    }
+
+    /// The API server has picked the holder, who has not written since.
+    pub fn is_picked(&self) -> bool {
+        self.coordination.is_some() && self.holder.is_some() && self.acquired.is_none()
+    }
+
+    /// Who is to have the Lease instead of `me`.
+    pub fn prefers_another_than(&self, me: &str) -> Option<&str> {
+        self.coordination.as_ref()?.preferred_holder.as_deref().filter(|preferred| *preferred != me)
+    }
+
     /// Of electors that renew, none has acquired, renewed or released between the two.
     pub fn is_as_old_as(&self, other: &Self) -> bool {
-        let by_holder = |record: &Self| Self { step_down: None, checkpoint: None, ..record.clone() };
+        let by_holder =
+            |record: &Self| Self { step_down: None, checkpoint: None, coordination: None, ..record.clone() };
         by_holder(self) == by_holder(other)
     }
 }
@@ -87,6 +114,11 @@ impl Observation {
             Self::Present { record, .. } => Some(record),
             Self::Missing { .. } => None,
         }
+    }
+
+    /// [`LeaseRecord::names`] this replica.
+    pub fn names(&self, me: &str) -> bool {
+        self.record().is_some_and(|record| record.names(me))
     }
 
     /// Who holds the Lease, if anybody.

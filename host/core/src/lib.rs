@@ -3,6 +3,7 @@
 //! Time and events go in, actions come out (the shape is that of `quinn-proto`). In the direction
 //! the data flows:
 //!
+//! - [`candidate`]: what a LeaseCandidate says, where the API server picks the holder
 //! - [`lease`]: what a Lease says and what was seen of it, as a [`ports::LeaseStore`] tells it
 //! - [`checkpoint`]: small state that stands on the Lease for the next leader
 //! - [`timing`]: the durations, checked, and the margin that `valid_until` keeps
@@ -13,6 +14,7 @@
 //! - [`ports`]: what the outside has to offer
 
 pub mod backoff;
+pub mod candidate;
 pub mod checkpoint;
 pub mod election;
 pub mod lease;

@@ -12,6 +12,7 @@
 //! the order in which the two machines hear of things is decided here, and so is the same in both.
 
 use crate::{
+    candidate::{CandidateInput, CandidateRequest},
     checkpoint::{Answer, Call, CallId},
     election::{self, Election, ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{StoreFailure, WatchEvent},
@@ -30,6 +31,8 @@ pub enum Input {
     Watched(WatchEvent),
     /// It is proven that the process with this identity has ended.
     HolderEnded(String),
+    /// Something happened to this replica's LeaseCandidate, in a coordinated election.
+    Candidate(CandidateInput),
     /// This module is ready to be instantiated.
     Module(Module),
     /// This run's guest did something.
@@ -50,6 +53,14 @@ pub enum Action {
         id: RequestId,
         /// What to ask.
         request: Request,
+    },
+    /// Send this about the LeaseCandidate, and drop the request before. When to give up is told by the next
+    /// [`Notice::CandidacyFailed`].
+    SendCandidate {
+        /// To be given back with the answer.
+        id: RequestId,
+        /// What to ask.
+        request: CandidateRequest,
     },
     /// Instantiate the module and call `on-start-leading`.
     Start {
@@ -109,6 +120,7 @@ impl Replica {
             Input::Answered(id, result) => (ToElection::Answered(id, result), ToTask::Tick),
             Input::Watched(event) => (ToElection::Watched(event), ToTask::Tick),
             Input::HolderEnded(identity) => (ToElection::HolderEnded(identity), ToTask::Tick),
+            Input::Candidate(input) => (ToElection::Candidate(input), ToTask::Tick),
             Input::Module(module) => (ToElection::Tick, ToTask::Module(module)),
             // It is gone: nothing more is written for it, not even by this step.
             Input::Guest(run, event @ GuestEvent::Ended(_)) if self.task.run() == Some(run) => {
@@ -162,6 +174,7 @@ impl Replica {
     fn step_election(&mut self, now: Now, input: election::Input, actions: &mut Vec<Action>) {
         actions.extend(self.election.step(now, input).into_iter().map(|action| match action {
             election::Action::Send { id, request } => Action::Send { id, request },
+            election::Action::SendCandidate { id, request } => Action::SendCandidate { id, request },
             election::Action::Tell(notice) => Action::Tell(notice),
             election::Action::Answer(id, answer) => Action::Answer(id, answer),
             election::Action::Withdrawn => Action::Exit,

@@ -39,6 +39,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         namespace: None,
         adopt: false,
         timing,
+        coordinated: None,
         policy: TaskConfig::default(),
         allow: allow.into(),
         env_from: Vec::new(),

@@ -9,7 +9,10 @@ use std::{
 use anyhow::Context;
 use bytesize::ByteSize;
 use futures_util::FutureExt;
-use leasehold_core::{election::ElectionConfig, ports::LeaseStore};
+use leasehold_core::{
+    election::{Contest, ElectionConfig},
+    ports::LeaseStore,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -230,7 +233,7 @@ impl Host {
         beside: Beside,
     ) {
         let Prepared { spec, module, versions, http } = task;
-        let Beside { events, holder, ended } = beside;
+        let Beside { events, holder, ended, candidate } = beside;
         let queue = events.map(|writer| {
             let (queue, happened) = happenings();
             running.events.spawn(writer.write_all(happened));
@@ -243,6 +246,7 @@ impl Host {
             task: spec.name.as_str().to_owned(),
             adopt: spec.adopt,
             timing: spec.timing,
+            contest: if candidate.is_some() { Contest::Coordinated } else { Contest::Open },
         };
         let guest_counts = metrics.guest_counts();
         let report = Arc::new(Report::new(subject, metrics, queue));
@@ -250,6 +254,7 @@ impl Host {
         let (current, receiver) = watch::channel(module);
         running.tasks.spawn(supervisor::supervise(Supervised {
             store,
+            candidate,
             guests: self.guests.clone(),
             report: report.clone(),
             namespace,

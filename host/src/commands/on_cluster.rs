@@ -14,7 +14,7 @@ use tokio::sync::{OnceCell, watch};
 
 use super::host::{Host, Prepared};
 use crate::{
-    config::Name,
+    config::{Name, check_identity},
     kubernetes::{
         access::Access,
         cluster::first_contact,
@@ -24,6 +24,8 @@ use crate::{
     },
     lease::{
         access,
+        candidate::CandidateStore,
+        coordinated,
         kubernetes::KubernetesStore,
         room::Room,
         shared::{self, SharedWatch},
@@ -40,12 +42,14 @@ pub(super) struct Beside {
     /// Who holds the Lease, and of whom it is proven that they have ended.
     pub(super) holder: watch::Sender<Option<String>>,
     pub(super) ended: BoxStream<'static, String>,
+    /// Its part in a coordinated election.
+    pub(super) candidate: Option<CandidateStore>,
 }
 
 impl Beside {
     /// For a task that runs without a cluster.
     pub(super) fn nothing() -> Self {
-        Self { events: None, holder: watch::Sender::new(None), ended: stream::pending().boxed() }
+        Self { events: None, holder: watch::Sender::new(None), ended: stream::pending().boxed(), candidate: None }
     }
 }
 
@@ -142,9 +146,17 @@ impl OnCluster {
         let (namespace, lease) = (namespace(client, &task), task.spec.lease.as_str());
         let shared = &self.namespaces[&namespace];
         host.readiness.waits(task.spec.name.as_str(), "the cluster is asked what it allows");
-        let store = KubernetesStore::new(client.clone(), &namespace, lease)
-            .sharing(self.request_room.clone(), shared.leases.clone());
-        first_contact(access::check(&self.access, &store, &namespace, lease)).await?;
+        let coordinated = task.spec.coordinated.as_ref();
+        // A shared watch may leave out states that follow each other closely; whom the API server has displaced counts.
+        let watch = shared.leases.clone().filter(|_| coordinated.is_none());
+        let store = KubernetesStore::new(client.clone(), &namespace, lease).sharing(self.request_room.clone(), watch);
+        first_contact(access::check(&self.access, &store, &namespace, lease, coordinated.is_some())).await?;
+        if coordinated.is_some() {
+            check_identity(&host.identity)?;
+            first_contact(coordinated::check(client, &namespace, lease)).await?;
+        }
+        let candidate = coordinated
+            .map(|versions| CandidateStore::new(client.clone(), &namespace, lease, &host.identity, versions.clone()));
         let subject = host.subject(&task.spec, &namespace);
         let MayBeside { events, pods } = shared.beside(&self.access, &namespace).await?;
         let events = events.then(|| {
@@ -153,7 +165,7 @@ impl OnCluster {
         });
         let (holder, holders) = watch::channel(None);
         let ended = holder::ended(pods.clone(), holders);
-        Ok(Checked { store, namespace, subject, beside: Beside { events, holder, ended }, task })
+        Ok(Checked { store, namespace, subject, beside: Beside { events, holder, ended, candidate }, task })
     }
 }
 

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Allow, CallbackTime, Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice,
-    TaskSpec,
+    Allow, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline,
+    Reference, StoreChoice, TaskSpec,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
+    coordinated_in,
     env::EnvFile,
     parse_digest, parse_size,
 };
@@ -65,6 +66,10 @@ struct Lease {
     duration: Option<Parsed<humantime::Duration>>,
     renew_deadline: Option<Parsed<humantime::Duration>>,
     retry_period: Option<Parsed<humantime::Duration>>,
+    #[serde(default)]
+    coordinated: bool,
+    binary_version: Option<Parsed<semver::Version>>,
+    emulation_version: Option<Parsed<semver::Version>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,7 +135,7 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
     let mut tasks: Vec<TaskSpec> = Vec::new();
     for task in file.tasks {
         let line = task.referenced.line();
-        let mut task = task_spec(task.value)
+        let mut task = task_spec(task.value, &file.lease_store.0)
             .map_err(|(at, error)| ConfigError(format!("{name}: line {}: {error}", at.unwrap_or(line))))?;
         task.namespace = task.namespace.or_else(|| namespace.clone());
         let taken = |other: &TaskSpec| {
@@ -169,7 +174,7 @@ fn explained(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError
     })
 }
 
-fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
+fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, String)> {
     let lease_line = task.lease.as_ref().map(|lease| lease.referenced.line());
     let Task { name, module, digest, lease, adopt, args, env, allow, limits, on_return } = task;
     let lease = lease.map(|lease| lease.value).unwrap_or_default();
@@ -181,6 +186,16 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
         or(lease.retry_period, default.retry_period()),
     )
     .map_err(|error| (lease_line, format!("task {:?}: {error}", name.as_str())))?;
+    let coordinated = match (lease.coordinated, lease.binary_version, lease.emulation_version) {
+        (true, binary, emulation) => {
+            CandidateVersions::new(binary.map(|given| given.0), emulation.map(|given| given.0))
+                .and_then(|versions| coordinated_in(store, versions))
+                .map(Some)
+        }
+        (false, None, None) => Ok(None),
+        (false, ..) => Err(ConfigError("a version is for a candidate: set `coordinated: true` as well".into())),
+    }
+    .map_err(|error| (lease_line, format!("task {:?}: {error}", name.as_str())))?;
     let policy = TaskConfig::default();
     let (env, env_from) = env.split();
     Ok(TaskSpec {
@@ -191,6 +206,7 @@ fn task_spec(task: Task) -> Result<TaskSpec, (Option<u64>, String)> {
         namespace: lease.namespace,
         adopt,
         timing,
+        coordinated,
         policy: TaskConfig {
             stop_grace: or(limits.stop_grace, policy.stop_grace),
             progress_deadline: limits.progress_deadline.map(|deadline| deadline.0.0),
@@ -246,6 +262,27 @@ mod tests {
         assert_eq!(task.policy.stop_grace, Duration::from_secs(1));
         assert_eq!(task.guest.callback_time, Duration::from_secs(2));
         assert_eq!(task.policy.progress_deadline, Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_coordinated_lease_has_versions_and_a_cluster() {
+        let with = |store: &str, lease: &str| {
+            let text = format!("leaseStore: {store}\ntasks:\n- name: a\n  module: a.wasm\n  lease: {{{lease}}}\n");
+            parse("host.yaml", &text, LogFormat::Text, &Environment::default()).map_err(|error| error.to_string())
+        };
+        let config = with("kubernetes", "coordinated: true, binaryVersion: 2.1.0, emulationVersion: 2.0.0");
+        let versions = config.expect("it is right").tasks[0].coordinated.clone().expect("it is coordinated");
+        assert_eq!((versions.binary.to_string(), versions.emulation.to_string()), ("2.1.0".into(), "2.0.0".into()));
+        let wrong = [
+            ("file:/tmp/l", "coordinated: true", "needs a Lease in Kubernetes"),
+            ("kubernetes", "binaryVersion: 2.1.0", "coordinated: true"),
+            ("kubernetes", "coordinated: true, binaryVersion: v2", "\"v2\""),
+            ("kubernetes", "coordinated: true, emulationVersion: 99.0.0", "must not be above"),
+        ];
+        for (store, lease, said) in wrong {
+            let message = with(store, lease).expect_err("it has a mistake");
+            assert!(message.contains(said) && message.contains("line "), "{message}");
+        }
     }
 
     #[test]

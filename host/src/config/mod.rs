@@ -1,6 +1,7 @@
 //! What a person asked for, parsed once into types that cannot be wrong. No I/O in here.
 
 mod allow;
+mod candidate;
 mod env;
 mod file;
 mod reference;
@@ -16,6 +17,7 @@ use leasehold_core::{
 use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
 
 pub use allow::{Allow, AllowKubernetes, ServiceAccount};
+pub use candidate::{CandidateVersions, check_identity};
 pub use env::{EnvName, EnvRef, KeyRef, ValueFrom};
 pub use file::parse as parse_file;
 pub use reference::Reference;
@@ -91,6 +93,8 @@ pub struct TaskSpec {
     pub adopt: bool,
     /// The election's durations.
     pub timing: Timing,
+    /// It stands as a candidate, and the API server picks the leader.
+    pub coordinated: Option<CandidateVersions>,
     /// When the guest is started again, and what becomes of the Lease.
     pub policy: TaskConfig,
     /// What the guest may do beyond computing.
@@ -151,6 +155,9 @@ impl Config {
             lease_duration,
             renew_deadline,
             retry_period,
+            coordinated,
+            binary_version,
+            emulation_version,
             identity,
             adopt,
             digest,
@@ -168,6 +175,10 @@ impl Config {
         let module = module.ok_or_else(|| ConfigError("give a module, or --config with a file of tasks".into()))?;
         let timing = Timing::new(lease_duration.into(), renew_deadline.into(), retry_period.into())
             .map_err(|error| ConfigError(format!("--lease-duration, --renew-deadline, --retry-period: {error}")))?;
+        let coordinated = match coordinated {
+            true => Some(coordinated_in(&lease_store, CandidateVersions::new(binary_version, emulation_version)?)?),
+            false => None,
+        };
         let lease = lease.map_or_else(|| environment.lease_name(), |lease| Ok(Some(lease)))?;
         let namespace = namespace.map_or_else(|| environment.namespace(), |namespace| Ok(Some(namespace)))?;
         let identity = identity.or_else(|| environment.pod_name.clone());
@@ -188,6 +199,7 @@ impl Config {
             namespace,
             adopt,
             timing,
+            coordinated,
             policy: TaskConfig {
                 stop_grace: stop_grace.into(),
                 progress_deadline: progress_deadline.map(|deadline| deadline.0),
@@ -206,5 +218,15 @@ impl Config {
         };
         let pod = environment.pod_name.clone();
         Ok(Self { store: lease_store, identity, pod, log_format, admin, tasks: vec![task] })
+    }
+}
+
+/// The API server picks among the candidates for a Lease that it keeps itself.
+fn coordinated_in(store: &StoreChoice, versions: CandidateVersions) -> Result<CandidateVersions, ConfigError> {
+    match store {
+        StoreChoice::Kubernetes => Ok(versions),
+        StoreChoice::Folder(_) => {
+            Err(ConfigError("a coordinated election needs a Lease in Kubernetes, not in a folder".into()))
+        }
     }
 }

@@ -16,11 +16,18 @@ pub fn target<'a>(namespace: &'a str, lease: &'a str) -> Target<'a> {
     Target { group: "coordination.k8s.io", resource: "leases", namespace, name: Some(lease) }
 }
 
-/// Checks that the cluster answers and that the Lease may be read, watched and written.
+/// Checks that the cluster answers and that the Lease may be read, watched and written; and made, where it is
+/// missing, unless the API server does that (`coordinated`).
 ///
 /// # Errors
 /// Names what is not reached, or the rule that is missing.
-pub async fn check(access: &Access, store: &KubernetesStore, namespace: &str, lease: &str) -> anyhow::Result<()> {
+pub async fn check(
+    access: &Access,
+    store: &KubernetesStore,
+    namespace: &str,
+    lease: &str,
+    coordinated: bool,
+) -> anyhow::Result<()> {
     let target = target(namespace, lease);
     let present = match store.first_look().await {
         Ok(Observation::Present { .. }) => true,
@@ -32,7 +39,7 @@ pub async fn check(access: &Access, store: &KubernetesStore, namespace: &str, le
         Err(error) => return Err(error).context("cannot reach the cluster"),
     };
     let missing = access.denied(&target, &["get", "list", "watch", "update"]).await?;
-    if !present {
+    if !present && !coordinated {
         try_to_create(access.client(), &target, namespace, lease).await?;
     }
     if !missing.is_empty() {

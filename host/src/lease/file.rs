@@ -329,6 +329,8 @@ impl From<Stored> for LeaseRecord {
             task: stored.task,
             token: stored.token,
             step_down: stored.step_down,
+            // No API server picks anybody here.
+            coordination: None,
             checkpoint: stored.checkpoint.as_deref().map(checkpoint::read),
         }
     }

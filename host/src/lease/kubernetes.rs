@@ -15,7 +15,7 @@ use kube::{
     api::{ApiResource, DynamicObject, PostParams},
 };
 use leasehold_core::{
-    lease::{LeaseRecord, Observation, Version},
+    lease::{Coordination, LeaseRecord, Observation, Version},
     ports::{LeaseStore, StoreError, StoreFailure, WatchUpdate},
     time::WallTime,
 };
@@ -87,18 +87,7 @@ impl KubernetesStore {
     }
 
     fn error(&self, verb: &str, error: &kube::Error) -> StoreError {
-        let failure = match error {
-            kube::Error::Api(status) => match status.code {
-                409 => StoreFailure::Conflict,
-                404 => StoreFailure::Missing,
-                401 | 403 => StoreFailure::Denied,
-                // Too many requests, and what may work next time.
-                429 | 500..=599 => StoreFailure::Unavailable,
-                _ => StoreFailure::Rejected,
-            },
-            _ => StoreFailure::Unavailable,
-        };
-        self.failed(failure, verb, in_plain_words(error))
+        self.failed(failure_of(error), verb, in_plain_words(error))
     }
 
     fn failed(
@@ -199,8 +188,21 @@ impl LeaseStore for KubernetesStore {
     }
 }
 
+/// As far as a decision depends on it.
+pub(super) fn failure_of(error: &kube::Error) -> StoreFailure {
+    let kube::Error::Api(status) = error else { return StoreFailure::Unavailable };
+    match status.code {
+        409 => StoreFailure::Conflict,
+        404 => StoreFailure::Missing,
+        401 | 403 => StoreFailure::Denied,
+        // Too many requests, and what may work next time.
+        429 | 500..=599 => StoreFailure::Unavailable,
+        _ => StoreFailure::Rejected,
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
-enum Malformed {
+pub(super) enum Malformed {
     #[error("resourceVersion {0:?} is not a number, and cannot be a fencing token")]
     Version(String),
     #[error("the spec does not parse")]
@@ -211,7 +213,7 @@ fn version(object: &DynamicObject) -> Result<Version, Malformed> {
     parse_version(&object.resource_version().unwrap_or_default())
 }
 
-fn parse_version(version: &str) -> Result<Version, Malformed> {
+pub(super) fn parse_version(version: &str) -> Result<Version, Malformed> {
     version.parse().map(Version).map_err(|_| Malformed::Version(version.to_owned()))
 }
 
@@ -231,6 +233,10 @@ fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
         task: annotation(TASK_ANNOTATION),
         token: annotation(TOKEN_ANNOTATION).and_then(|token| token.parse().ok()),
         step_down: annotation(STEP_DOWN_ANNOTATION),
+        coordination: spec.strategy.filter(|strategy| !strategy.is_empty()).map(|strategy| {
+            let preferred_holder = spec.preferred_holder.filter(|preferred| !preferred.is_empty());
+            Box::new(Coordination { strategy, preferred_holder })
+        }),
         checkpoint: object.annotations().get(CHECKPOINT_ANNOTATION).map(|text| checkpoint::read(text)),
     })
 }
@@ -238,7 +244,19 @@ fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
 /// Writes what `record` has into `object`, and leaves everything else as it is.
 fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
     let time = |time: Option<WallTime>| time.map(micro_time);
-    let LeaseRecord { holder, duration, acquired, renewed, transitions, task, token, step_down, checkpoint } = record;
+    // What the API server's controller alone writes stays as it is.
+    let LeaseRecord {
+        holder,
+        duration,
+        acquired,
+        renewed,
+        transitions,
+        task,
+        token,
+        step_down,
+        checkpoint,
+        coordination: _,
+    } = record;
     let ours = [
         // Where it is absent, some electors never take the Lease: tests/peers/README.md.
         ("holderIdentity", Some(json!(holder.as_deref().unwrap_or_default()))),

@@ -1,7 +1,9 @@
-//! Where Leases are kept: in Kubernetes, or in a folder of files.
+//! Where Leases are kept: in Kubernetes, or in a folder of files; and the LeaseCandidates of a coordinated election.
 
 pub mod access;
+pub mod candidate;
 mod checkpoint;
+pub mod coordinated;
 pub mod file;
 pub mod kubernetes;
 pub mod room;

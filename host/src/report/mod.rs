@@ -117,6 +117,22 @@ impl Report {
             "somebody asks this replica to give the lease up");
     }
 
+    /// The API server would rather have another lead.
+    pub fn another_preferred(&self, term: Term, preferred: &str) {
+        say!(info, self.subject, "another-preferred", { token = term.token, preferred = preferred };
+            "the API server prefers {preferred}: this replica gives the lease up");
+    }
+
+    /// The API server has picked this replica, which takes the lease after `wait`.
+    pub fn named(&self, wait: Duration) {
+        let wait_ms = wait.as_secs_f64() * 1e3;
+        match wait.is_zero() {
+            true => say!(info, self.subject, "named", { wait_ms = wait_ms }; "the API server has picked this replica"),
+            false => say!(info, self.subject, "named", { wait_ms = wait_ms };
+                "the API server has picked this replica, before the leader it follows has surely stopped: waiting {wait:?}"),
+        }
+    }
+
     /// The holder has ended, as its container's status proves.
     pub fn holder_ended(&self, holder: &str) {
         say!(info, self.subject, "holder-ended", { leader = holder };

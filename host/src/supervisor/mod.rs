@@ -5,6 +5,7 @@
 //! guest's gate, and does what the core says.
 
 mod callbacks;
+mod candidacy;
 mod checkpoint;
 pub mod modules;
 
@@ -25,7 +26,7 @@ use leasehold_core::{
 };
 use tokio::sync::{mpsc, watch};
 
-use self::{callbacks::Callbacks, checkpoint::Calls};
+use self::{callbacks::Callbacks, candidacy::Candidacy, checkpoint::Calls};
 use crate::{
     clock,
     guest::{
@@ -34,6 +35,7 @@ use crate::{
         runtime::{GuestConfig, GuestRuntime, GuestTerm, Run, RunEvents, RunningGuest},
         world::Call,
     },
+    lease::candidate::CandidateStore,
     report::{Chain, Report},
 };
 
@@ -43,6 +45,8 @@ pub struct Supervised<S> {
     pub store: S,
     /// What its guests run on.
     pub guests: Arc<GuestRuntime>,
+    /// Where its LeaseCandidate is, in a coordinated election.
+    pub candidate: Option<CandidateStore>,
     /// Tells people.
     pub report: Arc<Report>,
     /// The Lease's namespace.
@@ -79,6 +83,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
     let supervisor = Supervisor {
         replica,
         store,
+        candidacy: Candidacy::new(task.candidate, task.report.clone()),
         guests: task.guests,
         report: task.report,
         namespace: task.namespace,
@@ -106,6 +111,7 @@ type Answer = (RequestId, Result<Reply, StoreError>);
 struct Supervisor<S> {
     replica: Replica,
     store: Arc<S>,
+    candidacy: Candidacy,
     guests: Arc<GuestRuntime>,
     report: Arc<Report>,
     namespace: String,
@@ -215,6 +221,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 // A watch never ends. If one did, this process ends with it: better than to look alive
                 // without hearing of anything.
                 update = watch.next() => self.watched(update.expect("a store's watch never ends")),
+                input = self.candidacy.next() => Input::Candidate(input),
                 Some((run, event)) = guest_events.recv() => self.guest_event(run, event),
                 Some(identity) = ended.next() => Input::HolderEnded(identity),
                 Ok(()) = shutdown.changed() => Input::Shutdown,
@@ -258,6 +265,7 @@ impl<S: LeaseStore> Supervisor<S> {
         for action in actions {
             match action {
                 Action::Send { id, request } => self.request = Some(self.send(id, request)),
+                Action::SendCandidate { id, request } => self.candidacy.send(id, request),
                 Action::Start { run, module, term } => self.start(run, &module, term),
                 Action::AskToStop(run, reason) => self.ask_to_stop(run, reason),
                 Action::End(run, reason) => self.end(run, reason),
@@ -414,6 +422,9 @@ impl<S: LeaseStore> Supervisor<S> {
             }
             Notice::Released(term) => report.released(term, self.last_end.as_deref()),
             Notice::StepDownRequested(term) => report.step_down_requested(term),
+            Notice::AnotherPreferred(term, preferred) => report.another_preferred(term, &preferred),
+            Notice::Named(wait) => report.named(wait),
+            Notice::CandidacyFailed(what, failure) => self.candidacy.tell_failed(what, failure),
             Notice::NewLeader(leader) => report.new_leader(&leader),
             Notice::HolderEnded(holder) => report.holder_ended(&holder),
             Notice::Lost(term, reason) => report.lost(term, reason),

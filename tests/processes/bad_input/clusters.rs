@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use super::{super::cluster::Cluster, Desk, FAILED, MISTAKE, good, refused};
 
 /// One for all tests of this file, which change nothing but objects of their own name.
-fn cluster() -> &'static Cluster {
+pub(super) fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(Cluster::start)
 }
 
 impl Cluster {
     /// As a person makes it beforehand. Returns it as it is then.
-    fn make_lease(&self, name: &str) -> Lease {
+    pub(super) fn make_lease(&self, name: &str) -> Lease {
         let lease = json!({"metadata": {"name": name}, "spec": {}});
         let lease: Lease = serde_json::from_value(lease).expect("a lease");
         self.runtime.block_on(self.api().create(&PostParams::default(), &lease)).expect("made")
@@ -33,7 +33,7 @@ impl Cluster {
         self.runtime.block_on(patched).expect("patched")
     }
 
-    fn lease_named(&self, name: &str) -> Option<Lease> {
+    pub(super) fn lease_named(&self, name: &str) -> Option<Lease> {
         self.runtime.block_on(self.api().get_opt(name)).expect("the API server answers")
     }
 
@@ -64,7 +64,7 @@ impl Cluster {
     }
 }
 
-fn refused_by(kubeconfig: &str, lease: &str, more: &[&str], says: &[&str]) {
+pub(super) fn refused_by(kubeconfig: &str, lease: &str, more: &[&str], says: &[&str]) {
     refused(&[&["run", good(), "--lease", lease], more].concat(), &[("KUBECONFIG", kubeconfig)], FAILED, says);
 }
 

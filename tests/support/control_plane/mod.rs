@@ -56,6 +56,7 @@ pub struct ControlPlane {
     guardian: Guardian,
 
     binaries: PathBuf,
+    arguments: Vec<String>,
     etcd_port: u16,
     server: SocketAddr,
     authority: Authority,
@@ -70,14 +71,24 @@ impl ControlPlane {
     /// # Errors
     /// When they do not become ready; the error has the end of the log of the one that failed.
     pub async fn start(binaries: &Path) -> Result<Self> {
-        match Self::try_start(binaries).await {
+        Self::start_with(binaries, &[]).await
+    }
+
+    /// The same, with further arguments for kube-apiserver.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub async fn start_with(binaries: &Path, arguments: &[&str]) -> Result<Self> {
+        match Self::try_start(binaries, arguments).await {
             // Between finding a port free and using it, another process may have taken it.
-            Err(error) if format!("{error:#}").contains("address already in use") => Self::try_start(binaries).await,
+            Err(error) if format!("{error:#}").contains("address already in use") => {
+                Self::try_start(binaries, arguments).await
+            }
             outcome => outcome,
         }
     }
 
-    async fn try_start(binaries: &Path) -> Result<Self> {
+    async fn try_start(binaries: &Path, arguments: &[&str]) -> Result<Self> {
         let binaries = std::path::absolute(binaries)?;
         let folder = tempfile::Builder::new()
             .prefix("leasehold-control-plane-")
@@ -108,6 +119,7 @@ impl ControlPlane {
             folder,
             guardian,
             binaries,
+            arguments: arguments.iter().map(ToString::to_string).collect(),
             etcd_port,
             server,
             authority,
@@ -210,7 +222,8 @@ impl ControlPlane {
     /// When it runs already, or does not become ready; the error has the end of its log.
     pub async fn start_api_server(&mut self) -> Result<()> {
         ensure!(self.api_server.is_none(), "the API server runs already");
-        let api_server = start_api_server(&self.binaries, self.folder.path(), self.etcd_port, self.server)?;
+        let api_server =
+            start_api_server(&self.binaries, self.folder.path(), self.etcd_port, self.server, &self.arguments)?;
         let api_server = self.api_server.insert(api_server);
         self.guardian.watch_over(&[self.etcd.id(), api_server.id()])?;
         let outcome = wait_until_ready(&self.config, &mut self.etcd, api_server).await;
@@ -258,8 +271,14 @@ fn start_etcd(binaries: &Path, folder: &Path, port: u16) -> Result<Process> {
     Process::start(binaries, folder, "etcd", &arguments)
 }
 
-fn start_api_server(binaries: &Path, folder: &Path, etcd_port: u16, server: SocketAddr) -> Result<Process> {
-    let arguments = [
+fn start_api_server(
+    binaries: &Path,
+    folder: &Path,
+    etcd_port: u16,
+    server: SocketAddr,
+    further: &[String],
+) -> Result<Process> {
+    let mut arguments = vec![
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         format!("--bind-address={}", server.ip()),
         format!("--secure-port={}", server.port()),
@@ -281,6 +300,7 @@ fn start_api_server(binaries: &Path, folder: &Path, etcd_port: u16, server: Sock
         "--service-account-key-file=service-account.pub".to_owned(),
         "--service-account-signing-key-file=service-account.key".to_owned(),
     ];
+    arguments.extend_from_slice(further);
     Process::start(binaries, folder, "kube-apiserver", &arguments)
 }
 

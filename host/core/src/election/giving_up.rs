@@ -2,11 +2,13 @@
 
 use crate::time::{BootTime, Now};
 
-use super::{Action, Election, InFlight, Leading, Notice, Request, State, StayOut};
+use super::{Action, Asked, Election, InFlight, Leading, Notice, Request, State, StayOut};
 
 impl Election {
     pub(super) fn on_step_down(&mut self, now: Now, stay_out: StayOut) {
         match stay_out {
+            // Who makes room for another may well be picked again.
+            StayOut::For(_) if self.yields_to_preferred() => {}
             StayOut::For(time) => self.out_until = Some(now.boot + time),
             StayOut::Forever => self.withdraw_by = Some(now.boot + 2 * self.config.timing.request_timeout()),
         }
@@ -30,10 +32,11 @@ impl Election {
     /// However it came to be known: told by the watch, read after a conflict, or taken along into this term.
     pub(super) fn heed_request(&mut self, actions: &mut Vec<Action>) {
         let asked = self.known.as_ref().and_then(|known| known.observation.record()?.step_down.as_deref());
-        if let State::Leading(leading @ Leading { releasing: false, asked: false, .. }) = &mut self.state
+        if let State::Leading(leading @ Leading { releasing: false, .. }) = &mut self.state
+            && leading.asked != Asked::ByPerson
             && asked == Some(&*self.config.identity)
         {
-            leading.asked = true;
+            leading.asked = Asked::ByPerson;
             actions.push(Action::Tell(Notice::StepDownRequested(leading.term)));
         }
     }
@@ -43,7 +46,7 @@ impl Election {
         if self.withdrawn || self.leading().is_some() {
             return;
         }
-        let nothing_left = self.in_flight.is_none() && self.next_request().is_none();
+        let nothing_left = self.in_flight.is_none() && self.next_request().is_none() && self.has_left_the_candidates();
         if nothing_left || now.boot >= withdraw_by {
             self.withdrawn = true;
             self.in_flight = None;

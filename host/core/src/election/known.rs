@@ -90,10 +90,19 @@ impl Known {
         self.believed_for = self.believed_for.min(now.since(self.unchanged_since));
     }
 
-    /// When it may be taken: nobody else leads any more, as far as can be known, and who has drawn an earlier
-    /// time has had it.
+    /// How long its record is believed, from when it was last seen to change.
+    pub(super) fn believed_for(&self) -> Duration {
+        self.believed_for
+    }
+
+    /// From when on nobody else leads, as far as can be known.
+    pub(super) fn free_at(&self) -> BootTime {
+        self.unchanged_since + self.believed_for
+    }
+
+    /// When it may be taken: then, and who has drawn an earlier time has had it.
     pub(super) fn take_at(&self) -> BootTime {
-        self.unchanged_since + self.believed_for + self.take_after
+        self.free_at() + self.take_after
     }
 
     /// There was this version, whatever became of it.

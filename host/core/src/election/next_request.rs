@@ -19,10 +19,13 @@ impl Election {
     /// The earliest time at which this replica may write itself as the holder.
     fn may_take_at(&self) -> Option<BootTime> {
         let known = self.known.as_ref()?;
+        if !self.may_be_taken_by_me(&known.observation) {
+            return None;
+        }
         if known.observation.record().is_some_and(|record| self.other_task(record).is_some()) {
             return None;
         }
-        Some(known.take_at().max(self.out_until.unwrap_or(BootTime::ZERO)))
+        Some(known.take_at().max(self.displaced_until).max(self.out_until.unwrap_or(BootTime::ZERO)))
     }
 
     /// What is to be asked next, and when, provided nothing is under way.
@@ -30,15 +33,18 @@ impl Election {
         let write = |at: BootTime, want| (at.max(self.contended_until.unwrap_or(BootTime::ZERO)), want);
         let (at, want) = match self.leading() {
             _ if let Some(at) = self.must_read_at => (at, Want::Read),
+            Some(Leading { releasing: true, .. }) if !self.may_release() => return None,
             Some(Leading { releasing: true, .. }) => write(BootTime::ZERO, Want::Release),
             Some(leading) => {
                 let renewal = leading.written_at + leading.renew_after;
                 write(leading.calls.due().map_or(renewal, |due| due.min(renewal)), Want::Renew)
             }
             None if self.withdraw_by.is_some() => match self.holder() == Some(&self.config.identity) {
-                true => write(BootTime::ZERO, Want::Release),
+                true => write(self.displaced_until, Want::Release),
                 false => return None,
             },
+            // Picked for what it has left.
+            None if self.was_named_in_vain() => write(self.displaced_until, Want::Release),
             None => {
                 let take = self.may_take_at().map(|at| write(at, Want::Acquire));
                 let poll = self.poll_at.map(|at| (at, Want::Read));

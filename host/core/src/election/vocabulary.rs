@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    candidate::{CandidateInput, CandidateRequest},
     checkpoint::{Answer, Call, CallId},
     lease::{LeaseRecord, Observation, Version},
     ports::{StoreFailure, WatchEvent},
@@ -22,6 +23,19 @@ pub struct ElectionConfig {
     pub adopt: bool,
     /// The durations.
     pub timing: Timing,
+    /// Who decides which of those who compete gets the Lease.
+    pub contest: Contest,
+}
+
+/// Who decides which of those who compete gets the Lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Contest {
+    /// Whoever is first to take it when it is free.
+    #[default]
+    Open,
+    /// The API server names one of the candidates (KEP-4355). Asks of the store that its watch tells every
+    /// change and not only the last of several, or says that it broke: Kubernetes does.
+    Coordinated,
 }
 
 /// One uninterrupted time as the holder.
@@ -107,6 +121,8 @@ pub enum Input {
     Called(CallId, Option<Term>, Call),
     /// The run of the last call has ended or is to: nothing more is done for it.
     CallDropped,
+    /// Something happened to this replica's LeaseCandidate, in a coordinated election.
+    Candidate(CandidateInput),
 }
 
 /// What to do.
@@ -118,6 +134,13 @@ pub enum Action {
         id: RequestId,
         /// What to ask.
         request: Request,
+    },
+    /// Send this about the LeaseCandidate, beside the other, and drop the one before.
+    SendCandidate {
+        /// To be given back with the answer. Counted apart from those of [`Action::Send`].
+        id: RequestId,
+        /// What to ask.
+        request: CandidateRequest,
     },
     /// Tell people.
     Tell(Notice),
@@ -139,6 +162,11 @@ pub enum Notice {
     Released(Term),
     /// Somebody asked, through the Lease, that this replica give it up.
     StepDownRequested(Term),
+    /// The API server would rather have this one lead: this replica gives the Lease up.
+    AnotherPreferred(Term, String),
+    /// The API server has named this replica: it takes the Lease when whoever held it before has surely stopped,
+    /// after this long.
+    Named(Duration),
     /// Somebody holds the Lease who did not before.
     NewLeader(String),
     /// This holder is proven to have ended: its record is not waited out.
@@ -147,6 +175,8 @@ pub enum Notice {
     OtherTask(String),
     /// A request failed; what was asked, and how it failed. It will be tried again.
     RequestFailed(&'static str, StoreFailure),
+    /// The same of a request about the LeaseCandidate.
+    CandidacyFailed(&'static str, StoreFailure),
 }
 
 /// Why a term ended.

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use crate::{
+    candidate::CandidateRequest,
     checkpoint::{Answer, Call, CallId, Checkpoint, SavedState},
-    election::{Action, Election, ElectionConfig, Input, Leadership, Notice, Reply, Request, RequestId, StayOut, Term},
+    election::{
+        Action, Contest, Election, ElectionConfig, Input, Leadership, Notice, Reply, Request, RequestId, StayOut, Term,
+    },
     lease::{LeaseRecord, Observation, Version},
     ports::{StoreFailure, WatchEvent},
     time::{BootTime, Now, WallTime},
@@ -27,6 +30,8 @@ pub(super) struct Bench {
     pub(super) wall_stands_at: Option<WallTime>,
     /// The request under way, and when it was sent.
     pub(super) under_way: Option<(u64, RequestId, Request)>,
+    /// The request about the candidate that is under way.
+    pub(super) candidate: Option<(RequestId, CandidateRequest)>,
     /// The last request that got no answer before its deadline.
     pub(super) given_up: Option<RequestId>,
     /// Since it was last asked for.
@@ -42,7 +47,7 @@ pub(super) fn boot(ms: u64) -> BootTime {
 }
 
 pub(super) fn config(timing: Timing) -> ElectionConfig {
-    ElectionConfig { identity: ME.into(), task: TASK.into(), adopt: false, timing }
+    ElectionConfig { identity: ME.into(), task: TASK.into(), adopt: false, timing, contest: Contest::Open }
 }
 
 /// What a Lease says that `holder` renewed for the `renewal`th time, for the default 15 s.
@@ -56,6 +61,7 @@ pub(super) fn record(holder: Option<&str>, renewal: i64) -> LeaseRecord {
         task: Some(TASK.into()),
         token: None,
         step_down: None,
+        coordination: None,
         checkpoint: None,
     }
 }
@@ -134,6 +140,7 @@ impl Bench {
             wall_offset_us: 50_000_000,
             wall_stands_at: None,
             under_way: None,
+            candidate: None,
             given_up: None,
             told: Vec::new(),
             answers: Vec::new(),
@@ -285,6 +292,7 @@ impl Bench {
         for action in self.election.step(Now { boot: boot(ms), wall }, input) {
             match action {
                 Action::Send { id, request, .. } => self.under_way = Some((ms, id, request)),
+                Action::SendCandidate { id, request } => self.candidate = Some((id, request)),
                 Action::Tell(notice) => {
                     if let Notice::RequestFailed(_, StoreFailure::Unavailable) = notice
                         && let Some((_, id, _)) = self.under_way.take()

@@ -330,6 +330,7 @@ impl World {
         let leads = matches!(self.election.leadership(now.boot), Leadership::Leading { .. });
         for action in actions {
             match action {
+                Action::SendCandidate { .. } => panic!("an open contest has no candidates"),
                 Action::Send { id, request } => {
                     sent += 1;
                     if let Request::Write { based_on, record } = &request {
