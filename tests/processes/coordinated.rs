@@ -95,8 +95,8 @@ fn of_three_candidates_one_is_picked_and_an_older_one_that_joins_takes_over_when
     older.signal(Signal::TERM);
     assert_eq!(older.wait().code(), Some(0));
     let next = |hosts: &[HostProcess; 3]| {
-        let started = hosts.iter().flat_map(|host| host.events_named("guest-started"));
-        started.filter(|event| event.token() > second.token()).next()
+        let mut started = hosts.iter().flat_map(|host| host.events_named("guest-started"));
+        started.find(|event| event.token() > second.token())
     };
     until("one of the others leads", || next(&hosts).is_some());
     let names: Vec<_> = candidates(&cluster).into_iter().filter_map(|candidate| candidate.metadata.name).collect();

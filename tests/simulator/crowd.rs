@@ -12,7 +12,7 @@ use std::{
 
 use leasehold_core::{
     backoff::Backoff,
-    election::{Action, Election, ElectionConfig, Input, Leadership, Reply, Request, RequestId, StayOut},
+    election::{Action, Contest, Election, ElectionConfig, Input, Leadership, Reply, Request, RequestId, StayOut},
     lease::{LeaseRecord, Observation, Version},
     ports::{StoreFailure, WatchEvent},
     time::{BootTime, Now, WallTime},
@@ -91,6 +91,7 @@ impl Crowd {
                     identity: format!("member-{index}"),
                     task: "task".to_owned(),
                     adopt: false,
+                    contest: Contest::Open,
                     timing: Timing::default(),
                 },
                 rng.u64(..),
