@@ -107,7 +107,7 @@ fn the_overlay_in_the_readme_makes_the_same_in_another_namespace_or_without_one(
     let cluster = cluster();
     let readme = std::fs::read_to_string(cluster.deploy.join("README.md")).expect("it is there");
     let blocks: Vec<_> = readme.split("```yaml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
-    let [overlay, without_namespace] = blocks[..] else { panic!("other blocks of YAML than expected: {blocks:?}") };
+    let [overlay, without_namespace, ..] = blocks[..] else { panic!("other blocks of YAML than expected: {blocks:?}") };
     let folder = cluster.deploy.join("overlays/nightly");
     std::fs::create_dir(&folder).expect("a folder");
     std::fs::copy(cluster.deploy.join("base/task.wasm"), folder.join("task.wasm")).expect("a copy");
