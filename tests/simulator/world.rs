@@ -287,8 +287,8 @@ impl World {
         }
         self.cured = true;
         self.operator_asks();
-        // To be picked takes its time.
-        let picked = if self.plan.coordinated.is_some() { 15 * SECOND } else { 0 };
+        // To be picked takes its time: two rounds of pings, ten seconds from each other.
+        let picked = if self.plan.coordinated.is_some() { 25 * SECOND } else { 0 };
         let handed_over = calm + self.plan.grace() + 5 * SECOND + picked;
         self.run_until(handed_over)?;
         let next =

@@ -282,7 +282,12 @@ impl Election {
         if self.poll_at.is_some() || watch_is_silent {
             self.poll_at = Some(now.boot + self.jittered_retry());
         }
-        if !self.known.as_ref().is_some_and(|known| known.has_overtaken_read(id, &seen)) {
+        // Where others make what is missing, and so find out, nobody does here: of a deletion since, the watch will tell.
+        let overtaken = self.known.as_ref().is_some_and(|known| {
+            known.has_overtaken_read(id, &seen)
+                || self.coordinated.is_some() && known.may_have_overtaken_read(id, &seen)
+        });
+        if !overtaken {
             let told_all = self.known.as_ref().is_some_and(|known| known.observation.version() == seen.version());
             self.observe(now, seen, told_all, actions);
         }

@@ -126,4 +126,10 @@ impl Known {
     pub(super) fn has_overtaken_read(&self, read: RequestId, seen: &Observation) -> bool {
         self.learned_after >= read && seen.version().is_some_and(|version| self.is_newer_than(version))
     }
+
+    /// Whether the answer to `read`, that there is no Lease, is older or newer than what was learned since it was sent.
+    /// Nothing tells.
+    pub(super) fn may_have_overtaken_read(&self, read: RequestId, seen: &Observation) -> bool {
+        self.learned_after >= read && seen.version().is_none()
+    }
 }
