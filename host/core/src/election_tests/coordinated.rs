@@ -126,6 +126,17 @@ fn one_that_is_named_leads_when_its_own_write_has_succeeded_and_not_before() {
 }
 
 #[test]
+fn a_read_from_before_the_pick_that_is_answered_after_it_does_not_hide_it() {
+    let mut bench = coordinated();
+    bench.wake_at(0).candidate_seen(0, CandidateSeen::Missing { at: Version(3) });
+    assert!(bench.reads());
+    bench.watch(500, named(ME, 11)).read(800, missing());
+    // Whom it follows is not known.
+    bench.run_until(15_500);
+    assert_eq!(bench.takes(), Some(Some(11)), "nothing would tell of it again");
+}
+
+#[test]
 fn one_that_was_named_over_a_holder_waits_until_that_has_run_out_as_it_saw_it_itself() {
     let mut bench = Bench::standing();
     bench.watch(1_000, held_by("other", 11)).watch(6_000, held_by("other", 12));
