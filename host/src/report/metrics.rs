@@ -31,8 +31,8 @@ struct Families {
     ends: Family<EndLabels, Counter>,
     cpu: Family<TaskLabels, CpuSeconds>,
     dropped_lines: Family<TaskLabels, Counter>,
-    http: Family<RequestLabels, Counter>,
-    saves: Family<SaveLabels, Counter>,
+    http: Family<ResultLabels, Counter>,
+    saves: Family<ResultLabels, Counter>,
     progress: Family<TaskLabels, Gauge<f64, AtomicU64>>,
     callback_failures: Family<CallbackLabels, Counter>,
 }
@@ -60,13 +60,7 @@ struct EndLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    task: String,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SaveLabels {
+struct ResultLabels {
     task: String,
     result: &'static str,
 }
@@ -172,7 +166,7 @@ impl TaskMetrics {
     /// Those that the component's requests are counted in.
     pub fn http_counts(&self) -> HttpCounts {
         let of =
-            |result| self.families.http.get_or_create_owned(&RequestLabels { task: self.labels.task.clone(), result });
+            |result| self.families.http.get_or_create_owned(&ResultLabels { task: self.labels.task.clone(), result });
         HttpCounts { answered: of("answered"), refused: of("refused"), failed: of("failed") }
     }
 
@@ -220,7 +214,7 @@ impl TaskMetrics {
     }
 
     pub(super) fn checkpoint_save(&self, result: &'static str) {
-        self.families.saves.get_or_create(&SaveLabels { task: self.labels.task.clone(), result }).inc();
+        self.families.saves.get_or_create(&ResultLabels { task: self.labels.task.clone(), result }).inc();
     }
 }
 

@@ -41,6 +41,7 @@ mod observing {
         exports: { default: async },
         with: {
             "leasehold:task/types": super::bindings::leasehold::task::types,
+            "leasehold:task/checkpoint": super::bindings::leasehold::task::checkpoint,
             "leasehold:task/leadership": super::bindings::leasehold::task::leadership,
             "leasehold:task/progress": super::bindings::leasehold::task::progress,
             "wasi:cli": wasmtime_wasi::p2::bindings::cli,
