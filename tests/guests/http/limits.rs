@@ -14,7 +14,7 @@ use super::{asked, grant, grant_trusting, run};
 const SHORT: Duration = Duration::from_millis(150);
 
 fn limited(grant: HttpGrant, change: impl FnOnce(&mut HttpLimits)) -> HttpGrant {
-    let mut limits = HttpLimits::default();
+    let mut limits = grant.limits;
     change(&mut limits);
     HttpGrant { limits, ..grant }
 }

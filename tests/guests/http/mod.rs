@@ -8,7 +8,7 @@ mod stopped;
 
 use std::{sync::Arc, time::Duration};
 
-use leasehold::guest::imports::http::{grant::HttpGrant, rule::HttpRule, tls};
+use leasehold::guest::imports::http::{grant::HttpGrant, limits::HttpLimits, rule::HttpRule, tls};
 use leasehold_core::task::Outcome;
 use leasehold_tests::{
     captured_log::captured_log,
@@ -20,15 +20,18 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
+const PATIENCE: Duration = Duration::from_secs(300);
 const LONG: Duration = Duration::from_secs(3600);
 
 fn rules(texts: &[&str]) -> Vec<HttpRule> {
     texts.iter().map(|text| text.parse().unwrap_or_else(|why| panic!("{text}: {why}"))).collect()
 }
 
-/// What these rules allow.
+/// What these rules allow. A machine may be busy: a test whose subject is a time sets it.
 fn grant(texts: &[&str]) -> HttpGrant {
-    HttpGrant { rules: rules(texts), ..HttpGrant::default() }
+    let limits =
+        HttpLimits { connect: PATIENCE, first_byte: PATIENCE, between_bytes: PATIENCE, ..HttpLimits::default() };
+    HttpGrant { rules: rules(texts), limits, ..HttpGrant::default() }
 }
 
 /// The same, where an authority with this certificate is trusted, and no other.
