@@ -3,8 +3,10 @@
 mod checkpoint;
 mod election;
 mod guests;
+mod memory;
 mod scale;
 mod standbys;
+mod work;
 
 fn main() {
     // cargo passes `--bench`; anything else picks one part.
@@ -17,6 +19,14 @@ fn main() {
     if wanted("guests") {
         guests::start();
         guests::stop();
+    }
+    if wanted("work") {
+        work::cpu();
+        work::calls();
+        work::http();
+    }
+    if wanted("memory") {
+        memory::memory();
     }
     if wanted("checkpoint") {
         checkpoint::checkpoint();

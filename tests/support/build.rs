@@ -47,6 +47,14 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
+/// The program of this name in guest-examples, for this machine.
+pub fn native(name: &str) -> PathBuf {
+    let examples = root().join("guest-examples");
+    cargo(&examples.join("Cargo.toml"), &["--release", "--package", name]);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(examples.join("target"), PathBuf::from);
+    target.join("release").join(name)
+}
+
 /// The guest of this name in guest-examples with its debug information.
 pub fn guest_with_lines(name: &str) -> PathBuf {
     let examples = root().join("guest-examples");

@@ -1,5 +1,6 @@
 //! What the tests share: the host as a process, guests, a real control plane, a whole cluster, a bad network.
 
+pub mod allow_list;
 pub mod build;
 pub mod captured_log;
 pub mod cluster;

@@ -4,6 +4,7 @@
 mod hostile;
 mod limits;
 mod requests;
+mod rules;
 mod stopped;
 
 use std::{sync::Arc, time::Duration};
