@@ -3,6 +3,7 @@
 mod check;
 mod dev;
 mod host;
+mod new;
 mod run;
 mod running;
 mod source;
@@ -11,6 +12,7 @@ mod wit;
 
 pub use check::check;
 pub use dev::dev;
+pub use new::{Language, new};
 pub use run::run;
 pub use step_down::step_down;
 pub use wit::wit;

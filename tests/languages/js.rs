@@ -1,0 +1,8 @@
+//! JavaScript.
+
+use crate::project::{self, JS};
+
+#[test]
+fn a_new_project_runs_and_is_ended_when_it_spins() {
+    project::a_new_project_runs_and_is_ended_when_it_spins(JS);
+}

@@ -1,0 +1,8 @@
+//! Rust.
+
+use crate::project::{self, RUST};
+
+#[test]
+fn a_new_project_runs_and_is_ended_when_it_spins() {
+    project::a_new_project_runs_and_is_ended_when_it_spins(RUST);
+}
