@@ -87,6 +87,56 @@ pub(crate) fn build(project: &Path) -> PathBuf {
     module
 }
 
+/// An example of guest-examples, built by its README in a copy of its folder: nothing is left in the checkout.
+pub(crate) struct Example {
+    pub(crate) module: PathBuf,
+    // What it was built in goes with it; Leases of a test may lie in it.
+    pub(crate) place: TempDir,
+}
+
+impl Example {
+    pub(crate) fn build(name: &str, language: Language) -> Self {
+        let place = TempDir::new().expect("a folder");
+        let (examples, folder) = (root().join("guest-examples"), place.path().join("guest-examples").join(name));
+        fs::create_dir_all(&folder).expect("a folder");
+        symlink(root().join("wit"), place.path().join("wit")).expect("a link");
+        symlink(examples.join("bindings"), place.path().join("guest-examples/bindings")).expect("a link");
+        for entry in fs::read_dir(examples.join(name)).expect("the example is there") {
+            let entry = entry.expect("the folder can be read");
+            // What somebody has built or installed in the checkout is not the example.
+            if entry.file_type().expect("it is there").is_file() {
+                fs::copy(entry.path(), folder.join(entry.file_name())).expect("a copy");
+            }
+        }
+        language.link_tools(&folder);
+        Self { module: build(&folder), place }
+    }
+}
+
+/// Two hosts with the same task, so that the first leads. In a folder's Lease.
+pub(crate) fn leader_and_standby(example: &Example, args: &[&str]) -> (HostProcess, HostProcess) {
+    let leases = example.place.path().join("leases");
+    let args = [&["--lease", "task"], args].concat();
+    let leader = HostProcess::run_in_folder("first", &example.module, &leases, &args);
+    leader.wait_for_event("guest-started", 1);
+    let standby = HostProcess::run_in_folder("second", &example.module, &leases, &args);
+    standby.wait_for_event("new-leader", 1);
+    (leader, standby)
+}
+
+/// Asks the leader to end; its guest stops by itself when it is asked to. Waits until the other's guest runs, and
+/// returns both tokens.
+pub(crate) fn hand_over(leader: &mut HostProcess, standby: &HostProcess) -> (u64, u64) {
+    leader.signal(Signal::TERM);
+    assert_eq!(leader.wait().code(), Some(0));
+    let said = leader.all_events();
+    assert_eq!(outcomes(&said), [("shutdown".to_owned(), "returned".to_owned())]);
+    let started = standby.wait_for_event("guest-started", 1);
+    let before = said.iter().find(|event| event.name() == "leading").expect("it has led").token();
+    assert!(started.token() > before);
+    (before, started.token())
+}
+
 /// Why each run of the guest was to end, and how it has ended.
 fn outcomes(events: &[Event]) -> Vec<(String, String)> {
     let text = |event: &Event, field: &str| event.line[field].as_str().unwrap_or_default().to_owned();
