@@ -1,65 +1,93 @@
-// Tells a monitor, again and again, that somebody leads. When the calls stop, the monitor raises the alarm: that is the
+// Tells a monitor, again and again, that somebody leads. When it hears nothing any more, it raises the alarm: that is the
 // one thing a dead leader cannot say itself.
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "http.h"
+#include "leasehold.h"
+#include "tcp.h"
+#include "wait.h"
 
 static const char *const REASONS[] = {"leadership-lost", "shutdown", "module-replaced", "stepped-down", "unresponsive"};
 
-// Sleeps, for less than that when the host asks the task to stop.
-static void wait_ms(uint64_t duration_ms) {
-    wasi_io_poll_own_pollable_t stop = leasehold_task_leadership_subscribe_stop();
-    wasi_io_poll_own_pollable_t timer = wasi_clocks_monotonic_clock_subscribe_duration(duration_ms * 1000000);
-    wasi_io_poll_borrow_pollable_t pollables[] = {wasi_io_poll_borrow_pollable(stop), wasi_io_poll_borrow_pollable(timer)};
-    wasi_io_poll_list_borrow_pollable_t list = {pollables, 2};
-    leasehold_list_u32_t ready;
-    wasi_io_poll_poll(&list, &ready);
-    leasehold_list_u32_free(&ready);
-    wasi_io_poll_pollable_drop_own(timer);
-    wasi_io_poll_pollable_drop_own(stop);
+// What the environment says.
+struct config {
+    char *host;
+    uint16_t port;
+    uint64_t every_ms;
+};
+
+// NULL, or what is wrong.
+static const char *from_environment(struct config *config) {
+    const char *monitor = getenv("MONITOR");
+    const char *colon = monitor ? strrchr(monitor, ':') : NULL;
+    if (!colon || colon == monitor) return "MONITOR is not HOST:PORT: give the address that heartbeats go to";
+    char *end;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    if (*end || port == 0 || port > UINT16_MAX) return "the port of MONITOR is not a number from 1 to 65535";
+    const char *every = getenv("EVERY_MS");
+    config->every_ms = every ? strtoull(every, &end, 10) : 10000;
+    if (config->every_ms == 0 || config->every_ms > UINT32_MAX || (every && *end)) {
+        return "EVERY_MS is not a number of milliseconds";
+    }
+    config->port = (uint16_t)port;
+    config->host = strndup(monitor, (size_t)(colon - monitor));
+    return config->host ? NULL : "out of memory";
 }
 
-static bool fail(leasehold_string_t *error, const char *why) {
-    leasehold_string_dup(error, why);
+// Over the connection that there is, or over a new one. It is NULL afterwards where neither has taken it.
+static bool send_heartbeat(struct connection **connection, const struct config *config, const char *line, const char **why) {
+    if (*connection && tcp_send(*connection, line, why)) return true;
+    tcp_close(*connection);
+    *connection = tcp_connect(config->host, config->port, why);
+    if (*connection && tcp_send(*connection, line, why)) return true;
+    tcp_close(*connection);
+    *connection = NULL;
     return false;
 }
 
-// A C string of its own: the host's has no end.
-static char *c_string(leasehold_string_t host_string) {
-    return strndup((const char *)host_string.ptr, host_string.len);
+// To be freed.
+static char *heartbeat(const leasehold_term_t *term) {
+    static const char FORMAT[] = "leasehold_leader_token;namespace=%.*s;lease=%.*s %" PRIu64 " %lld\n";
+    char *line = NULL;
+    if (asprintf(&line, FORMAT, (int)term->namespace_.len, (const char *)term->namespace_.ptr, (int)term->lease.len,
+                 (const char *)term->lease.ptr, term->token, (long long)time(NULL)) < 0) {
+        abort();
+    }
+    return line;
 }
 
 bool exports_leasehold_on_start_leading(leasehold_term_t *term, leasehold_string_t *error) {
     // There is no exit at which the rest of the output would be written.
     setvbuf(stdout, NULL, _IOLBF, 0);
-    const char *url = getenv("MONITOR_URL");
-    if (!url) return fail(error, "MONITOR_URL is not set: give the URL that is to be called");
-    const char *every = getenv("EVERY_MS");
-    char *end = NULL;
-    uint64_t every_ms = every ? strtoull(every, &end, 10) : 10000;
-    if (every_ms == 0 || (end && *end)) return fail(error, "EVERY_MS is not a number of milliseconds");
-
-    char token[24];
-    snprintf(token, sizeof token, "%" PRIu64, term->token);
-    char *lease = c_string(term->lease), *identity = c_string(term->identity);
-    const struct header headers[] = {{"x-leasehold-lease", lease}, {"x-leasehold-leader", identity}, {"x-leasehold-token", token}};
-    int last = -1;
+    struct config config;
+    const char *wrong = from_environment(&config);
+    if (wrong) {
+        leasehold_string_dup(error, wrong);
+        return false;
+    }
+    struct connection *connection = NULL;
+    const char *last = "";
     leasehold_task_types_stop_reason_t reason;
     while (!leasehold_task_leadership_stop_requested(&reason)) {
-        const char *why = "";
-        int status = http_post(url, headers, sizeof headers / sizeof *headers, &why);
+        char *line = heartbeat(term);
+        const char *why;
+        const char *now = send_heartbeat(&connection, &config, line, &why) ? "told that this replica leads" : why;
+        free(line);
         // Once for each change: an hour of the same is no news.
-        if (status != last) printf("%s: %d %s, token %s\n", url, status, why, token);
-        last = status;
-        wait_ms(every_ms);
+        if (strcmp(now, last) != 0) printf("%s:%u: %s, token %" PRIu64 "\n", config.host, config.port, now, term->token);
+        last = now;
+        leasehold_string_t progress;
+        leasehold_string_set(&progress, now);
+        leasehold_task_progress_report(&progress);
+        wait_for(wasi_clocks_monotonic_clock_subscribe_duration(config.every_ms * 1000000));
     }
     printf("asked to stop: %s\n", REASONS[reason]);
-    free(lease);
-    free(identity);
+    tcp_close(connection);
+    free(config.host);
     leasehold_term_free(term);
     return true;
 }

@@ -6,6 +6,7 @@ mod c;
 mod cluster;
 mod go;
 mod js;
+mod monitor;
 mod project;
 mod python;
 mod rust;

@@ -37,6 +37,16 @@ pub(crate) const C: Language =
     Language { name: "c", source: "task.c", spin: r#"puts("spins"); for (volatile int x = 0;; x++) {}"# };
 
 impl Language {
+    /// What `leasehold new` makes in `place`, with the tools that it needs.
+    pub(crate) fn new_project(self, place: &Path) -> PathBuf {
+        let project = place.join("my-task");
+        let folder = project.to_str().expect("it is UTF-8");
+        let made = leasehold(&["new", folder, "--lang", self.name], &[]);
+        assert_eq!(made.code, Some(0), "{made:?}");
+        self.link_tools(&project);
+        project
+    }
+
     /// Puts into a project what its README has installed by the commands under "Tools": once, into a cache, and
     /// linked from there.
     pub(crate) fn link_tools(self, project: &Path) {
@@ -147,11 +157,7 @@ fn outcomes(events: &[Event]) -> Vec<(String, String)> {
 /// `leasehold new`: what it makes is built, checked, run, changed, swapped, and ended when it spins.
 pub(crate) fn a_new_project_runs_and_is_ended_when_it_spins(language: Language) {
     let place = TempDir::new().expect("a folder");
-    let project = place.path().join("my-task");
-    let folder = project.to_str().expect("it is UTF-8");
-    let made = leasehold(&["new", folder, "--lang", language.name], &[]);
-    assert_eq!(made.code, Some(0), "{made:?}");
-    language.link_tools(&project);
+    let project = language.new_project(place.path());
     let module = build(&project);
     let checked = leasehold(&["check", module.to_str().expect("it is UTF-8")], &[]);
     assert_eq!(checked.code, Some(0), "{checked:?}");
@@ -178,7 +184,7 @@ fn ended(mut host: HostProcess) {
     let said = host.all_events();
     let outcomes = outcomes(&said);
     let outcomes: Vec<_> = outcomes.iter().map(|(reason, outcome)| (reason.as_str(), outcome.as_str())).collect();
-    assert_eq!(outcomes, [("module-replaced", "returned"), ("shutdown", "ended")]);
+    assert_eq!(outcomes, [("module-replaced", "returned"), ("shutdown", "stopped")]);
     let at = |name| said.iter().rposition(|event| event.name() == name).expect("it happened");
     assert!(at("guest-stopped") < at("released"));
 }

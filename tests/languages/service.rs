@@ -39,8 +39,6 @@ pub(crate) struct Told {
     pub(crate) failures: usize,
     /// Reports by their number; the last one of each stands.
     pub(crate) reports: BTreeMap<u64, Value>,
-    /// The tokens of the calls of `/alive`.
-    pub(crate) alive: Vec<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +60,13 @@ impl Service {
             .route("/events", get(events))
             .route("/hook", post(hook))
             .route("/reports/{number}", put(report))
-            .route("/alive", post(alive))
             .with_state(state.clone());
         runtime.spawn(async { axum::serve(listener, app).await });
         Self { address, state, _runtime: runtime }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -135,8 +136,4 @@ async fn report(State(state): State<Shared>, Path(number): Path<u64>, body: Byte
     let Ok(body) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST };
     lock(&state).reports.insert(number, body);
     StatusCode::NO_CONTENT
-}
-
-async fn alive(State(state): State<Shared>, headers: HeaderMap) {
-    lock(&state).alive.push(number(&headers, "x-leasehold-token"));
 }
