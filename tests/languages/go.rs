@@ -1,10 +1,13 @@
 //! Go: the ConfigMap replicator, on a real API server.
 
+use std::fs;
+
 use leasehold_tests::host_process::HostProcess;
+use tempfile::TempDir;
 
 use crate::{
     cluster::Cluster,
-    project::{self, Example, GO, hand_over},
+    project::{self, Example, GO, hand_over, leader_and_standby},
 };
 
 const CHOSEN: [(&str, &str); 1] = [("leasehold.dev/replicate", "true")];
@@ -56,4 +59,20 @@ fn the_replicator_keeps_copies_and_leaves_what_is_not_its_own() {
         assert!(!cluster.names(namespace).iter().any(|name| name == "private"));
     }
     assert_eq!(cluster.value("team-b", "settings").as_deref(), Some("team b's own"));
+}
+
+#[test]
+fn the_next_leader_loads_what_the_last_one_saved() {
+    let place = TempDir::new().expect("a folder");
+    let project = GO.new_project(place.path());
+    fs::write(project.join(GO.source), include_str!("counts.go")).expect("written");
+    let counts = Example { module: project::build(&project), place };
+    let (mut leader, standby) = leader_and_standby(&counts, &[]);
+    let says = |host: &HostProcess, words: &str| {
+        host.wait_for(words, |event| event.name() == "guest-output" && event.message() == words);
+    };
+    says(&leader, "too large: the checkpoint has 65537 bytes, more than 65536");
+    says(&leader, "terms before this one: 0");
+    hand_over(&mut leader, &standby);
+    says(&standby, "terms before this one: 1");
 }
