@@ -130,7 +130,7 @@ impl Language {
         if matches!(self, Self::Rust | Self::Js | Self::Python) {
             files.extend(wit_files().map(|(path, text)| (format!("wit/{path}"), text.as_bytes().into())));
         }
-        files.push((".gitignore".into(), format!("{ignored}*.wasm\n").into_bytes().into()));
+        files.push((".gitignore".into(), format!("{ignored}/leases/\n*.wasm\n").into_bytes().into()));
         files
     }
 }
