@@ -1,8 +1,13 @@
 //! Python: the periodic report.
 
+use std::fs;
+
+use leasehold_tests::host_process::HostProcess;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
+    monitor::Monitor,
     project::{self, Example, PYTHON, hand_over, leader_and_standby},
     service::{Service, Told},
 };
@@ -55,4 +60,32 @@ fn the_periodic_report_counts_each_event_once_whoever_leads() {
         (reports[0]["token"].as_u64(), reports[reports.len() - 1]["token"].as_u64()),
         (Some(before), Some(after))
     );
+}
+
+#[test]
+fn pythons_own_http_client_goes_over_sockets_and_reaches_what_allow_tcp_names() {
+    let place = TempDir::new().expect("a folder");
+    let project = PYTHON.new_project(place.path());
+    fs::write(project.join(PYTHON.source), include_str!("fetches.py")).expect("written");
+    let module = project::build(&project);
+    let (allowed, other) = (Service::start(), Monitor::start(1));
+    allowed.told().events.push(json!("hello"));
+    let rule = format!("localhost:{}", allowed.port());
+    let (reached, not_allowed) = (format!("http://{rule}/events"), format!("localhost:{}", other.address.port()));
+    let env = format!("URLS={reached} http://{not_allowed}/ http://elsewhere.test/");
+    let args = ["--lease", "task", "--env", &env, "--allow-tcp", &rule];
+    let host = HostProcess::run_in_folder("only", &module, &place.path().join("leases"), &args);
+
+    let says = |words: &str| {
+        host.wait_for(words, |event| event.name() == "guest-output" && event.message() == words);
+    };
+    says(&format!(r#"{reached}: 200 ["hello"]"#));
+    for refused in [&not_allowed, "elsewhere.test"] {
+        says(&format!("http://{refused}/: <urlopen error [Errno 2] Permission denied>"));
+    }
+    assert_eq!(other.told().connections, 0);
+    let told: Vec<_> = host.events_named("tcp-refused").iter().map(|event| event.message().to_owned()).collect();
+    for rule in [&not_allowed, "elsewhere.test:PORT"] {
+        assert!(told.iter().any(|line| line.contains(&format!("add \"{rule}\" to allow.tcp"))), "{told:?}");
+    }
 }
