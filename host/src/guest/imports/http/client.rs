@@ -17,9 +17,8 @@ use hyper_util::{
     rt::TokioTimer,
 };
 use tokio::{
-    sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until},
 };
 use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
 use wasmtime_wasi_http::Error;
@@ -31,6 +30,7 @@ use super::{
     failure,
     grant::HttpGrant,
     limits::Times,
+    places::{Place, Places},
 };
 use crate::guest::outlet::Outlet;
 
@@ -59,7 +59,7 @@ pub(super) struct RunClient {
     grant: Arc<HttpGrant>,
     outlet: Arc<Outlet>,
     tasks: Tasks,
-    in_flight: Arc<Semaphore>,
+    in_flight: Places,
     http: OnceLock<Sender>,
     kubernetes: OnceLock<Sender>,
 }
@@ -67,7 +67,7 @@ pub(super) struct RunClient {
 impl RunClient {
     pub(super) fn new(grant: Arc<HttpGrant>, outlet: Arc<Outlet>) -> Self {
         Self {
-            in_flight: Arc::new(Semaphore::new(grant.limits.in_flight)),
+            in_flight: Places::new(grant.limits.in_flight),
             grant,
             outlet,
             tasks: Tasks::default(),
@@ -87,12 +87,18 @@ impl RunClient {
         self.outlet.pass(|| ()).is_err()
     }
 
-    /// Sends a request whose URL is checked.
+    /// For one request. To be called when the guest makes it.
+    pub(super) fn place(&self) -> Place {
+        self.in_flight.ask()
+    }
+
+    /// Sends a request whose URL is checked, when it has its place.
     ///
     /// # Errors
     /// For the guest, and where there is more to say, for the log.
     pub(super) async fn send(
         &self,
+        place: Place,
         mut request: Request<RequestBody>,
         way: Way,
         times: Times,
@@ -101,15 +107,12 @@ impl RunClient {
         let sender = self.sender(way);
         let connect_by = Instant::now() + times.connect;
         let deadline = times.total.map(|total| Instant::now() + total);
-        let in_flight = match timeout_at(connect_by, self.in_flight.clone().acquire_owned()).await {
-            Ok(Ok(in_flight)) => in_flight,
-            _ => {
-                let why = format!(
-                    "{} requests are in flight: read answers to their end, or raise `inFlight` under `limits.http`",
-                    self.grant.limits.in_flight
-                );
-                return Err((Error::ConnectionLimitReached, Some(why)));
-            }
+        let Some(in_flight) = place.had(connect_by).await else {
+            let why = format!(
+                "{} requests are in flight: read answers to their end, or raise `inFlight` under `limits.http`",
+                self.grant.limits.in_flight
+            );
+            return Err((Error::ConnectionLimitReached, Some(why)));
         };
         let mut connection = capture_connection(&mut request);
         let connected = async {

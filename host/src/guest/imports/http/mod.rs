@@ -23,6 +23,7 @@ pub mod grant;
 pub mod headers;
 pub mod kubernetes;
 pub mod limits;
+mod places;
 pub mod rule;
 #[cfg(test)]
 mod rule_tests;
@@ -211,9 +212,10 @@ impl WasiHttpHooks for Http {
         };
         let (client, grant, subject, token) =
             (self.client.clone(), self.grant.clone(), self.subject.clone(), self.token);
+        let place = client.place();
         Box::new(async move {
             let Admitted { request, way, times, host } = admitted;
-            match client.send(request, way, times).await {
+            match client.send(place, request, way, times).await {
                 Ok(response) => {
                     grant.counts.answered.inc();
                     Ok((response, Box::new(async { Ok(()) }) as Finished))
