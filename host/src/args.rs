@@ -8,6 +8,7 @@ use humantime::Duration;
 use leasehold_core::task::Digest;
 
 use crate::{
+    commands::Language,
     config::{
         Allow, AllowKubernetes, CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice,
         parse_digest, parse_size,
@@ -53,6 +54,14 @@ Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the mo
 Example:
   leasehold dev guest-examples/heartbeat")]
     Dev(DevArgs),
+    /// Make a folder with a task that builds, in a language of your choice
+    #[command(after_help = "\
+Examples:
+  leasehold new my-task
+  leasehold new my-task --lang go
+
+Exit codes: 0 it is made, 2 a mistake in the call, 1 otherwise")]
+    New(NewArgs),
     /// Say what a component is, what it needs, and whether this host can run it
     #[command(after_help = "\
 Example:
@@ -214,6 +223,16 @@ pub struct StepDownArgs {
     /// How long to wait until the Lease has been given up; 0s does not wait
     #[arg(long, default_value = "30s")]
     pub timeout: Duration,
+}
+
+/// `leasehold new`
+#[derive(Debug, clap::Args)]
+pub struct NewArgs {
+    /// The folder to make; its last part is the task's name
+    pub folder: PathBuf,
+    /// What the task is written in
+    #[arg(long, value_enum, default_value_t)]
+    pub lang: Language,
 }
 
 /// `leasehold dev`

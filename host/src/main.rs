@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(args) => commands::run(*args),
         Command::Dev(args) => commands::dev(args),
+        Command::New(args) => commands::new(&args),
         Command::Check { module } => commands::check(&module),
         Command::StepDown(args) => commands::step_down(args),
         Command::Wit => commands::wit().map_err(Into::into),

@@ -356,7 +356,7 @@ impl Told {
     /// It competes, and does not let others go first.
     fn may_lead(&self, name: &str) -> bool {
         let stays_out =
-            self.stepped_down.iter().any(|(host, at)| host == name && at.elapsed() < STAY_OUT + PATIENCE / 12);
+            self.stepped_down.iter().any(|(host, at)| host == name && at.elapsed() < STAY_OUT + Duration::from_secs(5));
         self.judge.competes(name) && !stays_out
     }
 }

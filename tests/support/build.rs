@@ -128,7 +128,7 @@ pub fn of_tests(name: &str) -> PathBuf {
 
 /// Takes out of the environment what the cargo that runs the tests says of their package. Build
 /// scripts (ring's) would take it for a change, and much would be built again, here and back there.
-pub(crate) fn apart_from_this_cargo(command: &mut Command) -> &mut Command {
+pub fn apart_from_this_cargo(command: &mut Command) -> &mut Command {
     let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PRIMARY_", "CARGO_CRATE_", "CARGO_BIN_"];
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix))) {

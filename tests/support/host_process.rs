@@ -17,8 +17,8 @@ use crate::{
     event_log::{Event, EventLog, NotLogged},
 };
 
-/// How long to wait for what must happen, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for what must happen, on a busy machine, where a component of 18 MB can take 80 s to compile.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Ended, with SIGKILL and without having been asked, when it is dropped.
 pub struct HostProcess {

@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod grants;
 mod host;
+mod new;
 mod on_cluster;
 mod run;
 mod running;
@@ -13,6 +14,7 @@ mod wit;
 
 pub use check::check;
 pub use dev::dev;
+pub use new::{Language, new};
 pub use run::run;
 pub use step_down::step_down;
 pub use wit::wit;
