@@ -38,7 +38,9 @@ fn main() -> ExitCode {
         ["sort"] => timed(rounds, work::sort),
         ["bodies"] => timed(rounds, || work::bodies().to_bits()),
         ["loop"] => timed(rounds, work::short_loop),
-        ["clock"] => timed(rounds, || (0..CLOCK_CALLS).map(|_| u64::from(Instant::now().elapsed().subsec_nanos())).sum()),
+        ["clock"] => {
+            timed(rounds, || (0..CLOCK_CALLS).map(|_| u64::from(Instant::now().elapsed().subsec_nanos())).sum())
+        }
         ["echo", address] => echo(rounds, address),
         _ => return usage(),
     };
