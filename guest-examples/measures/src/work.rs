@@ -26,7 +26,8 @@ pub fn words() -> u64 {
     let mut counts = HashMap::<String, u64>::new();
     for number in random().take(200_000) {
         // The product makes some of them frequent.
-        let word = format!("word-{}", (number >> 48) * (number >> 32 & 0xffff) >> 20);
+        let frequent = (number >> 48) * ((number >> 32) & 0xffff);
+        let word = format!("word-{}", frequent >> 20);
         *counts.entry(word).or_default() += 1;
     }
     counts.values().filter(|count| **count > 4).sum()
@@ -52,19 +53,20 @@ pub fn bodies() -> f64 {
     for _ in 0..100_000 {
         for a in 0..bodies.len() {
             for b in a + 1..bodies.len() {
-                let between: [f64; 3] = std::array::from_fn(|axis| bodies[a].0[axis] - bodies[b].0[axis]);
+                let [first, second] = bodies.get_disjoint_mut([a, b]).expect("two of them");
+                let between: [f64; 3] = std::array::from_fn(|axis| first.0[axis] - second.0[axis]);
                 let squared: f64 = between.iter().map(|part| part * part).sum();
                 let pull = STEP / (squared * squared.sqrt());
-                let (mass_a, mass_b) = (bodies[a].2, bodies[b].2);
-                for axis in 0..3 {
-                    bodies[a].1[axis] -= between[axis] * mass_b * pull;
-                    bodies[b].1[axis] += between[axis] * mass_a * pull;
+                let (mass_first, mass_second) = (first.2, second.2);
+                for ((first, second), between) in first.1.iter_mut().zip(&mut second.1).zip(between) {
+                    *first -= between * mass_second * pull;
+                    *second += between * mass_first * pull;
                 }
             }
         }
         for (place, speed, _) in &mut bodies {
-            for axis in 0..3 {
-                place[axis] += STEP * speed[axis];
+            for (place, speed) in place.iter_mut().zip(speed) {
+                *place += STEP * *speed;
             }
         }
     }
