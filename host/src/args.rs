@@ -8,6 +8,7 @@ use humantime::Duration;
 use leasehold_core::task::Digest;
 
 use crate::{
+    commands::Output,
     config::{
         Allow, AllowKubernetes, CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice,
         parse_digest, parse_size,
@@ -63,6 +64,20 @@ Exit codes: 0 this host can run it, 2 it cannot")]
         /// The component's file, or `configmap:[NAMESPACE/]NAME/KEY`
         module: Reference,
     },
+    /// Show who has which Lease, since when, and whether it is still renewed
+    ///
+    /// Of a namespace, or of all. The cluster's own (node heartbeats, API server identities, the components of its control
+    /// plane) are counted only, unless they are asked for. Ages are by the API server's clock; it only reads.
+    #[command(after_help = "\
+Examples:
+  leasehold status -A                              all Leases of tasks and applications
+  leasehold status -n jobs --watch                 drawn again as it changes; in a pipe, a line for each change
+  leasehold status nightly -n jobs -o json         for scripts
+  leasehold status --lease-store file:/tmp/l       Leases on this machine
+
+Exit codes: 0 shown, and those that were named are held and renewed in time; 1 one of those is not, or nothing could be
+read; 2 a mistake in the call")]
+    Status(StatusArgs),
     /// Ask the replica that holds a Lease to give it up, for another to take
     ///
     /// Asked through the Lease itself, so from anywhere with the rights to get and update it. The leader stops
@@ -198,6 +213,32 @@ impl From<AllowArgs> for Allow {
             ..Self::default()
         }
     }
+}
+
+/// `leasehold status`
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// The names of Leases [default: all]
+    #[arg(value_name = "LEASE")]
+    pub leases: Vec<Name>,
+    /// The Leases' namespace [default: $NAMESPACE, $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// The Leases of all namespaces
+    #[arg(long, short = 'A', conflicts_with_all = ["namespace", "leases"])]
+    pub all_namespaces: bool,
+    /// Those of the cluster itself as well: of nodes, API servers and control plane components
+    #[arg(long)]
+    pub all_kinds: bool,
+    /// Where the Leases are kept: `kubernetes`, or `file:FOLDER` on this machine
+    #[arg(long, default_value = "kubernetes")]
+    pub lease_store: StoreChoice,
+    /// Go on, until Ctrl-C: told of changes by a watch
+    #[arg(long, short)]
+    pub watch: bool,
+    /// How they are shown
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// `leasehold step-down`

@@ -18,6 +18,7 @@ mod one_task;
 mod outcomes;
 mod progress;
 mod scale;
+mod status;
 mod step_down;
 
 use std::time::Duration;

@@ -8,11 +8,13 @@ mod on_cluster;
 mod run;
 mod running;
 mod source;
+mod status;
 mod step_down;
 mod wit;
 
 pub use check::check;
 pub use dev::dev;
 pub use run::run;
+pub use status::{Output, status};
 pub use step_down::step_down;
 pub use wit::wit;

@@ -202,7 +202,7 @@ pub(super) fn failure_of(error: &kube::Error) -> StoreFailure {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Malformed {
+pub(crate) enum Malformed {
     #[error("resourceVersion {0:?} is not a number, and cannot be a fencing token")]
     Version(String),
     #[error("the spec does not parse")]
@@ -217,7 +217,8 @@ pub(super) fn parse_version(version: &str) -> Result<Version, Malformed> {
     version.parse().map(Version).map_err(|_| Malformed::Version(version.to_owned()))
 }
 
-fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
+/// What a Lease says.
+pub(crate) fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
     let spec = match object.data.get("spec") {
         Some(spec) => serde_json::from_value(spec.clone()).map_err(Malformed::Spec)?,
         None => LeaseSpec::default(),
