@@ -177,7 +177,7 @@ pub struct RunArgs {
     /// What becomes of the Lease when `on-start-leading` returns ok
     #[arg(long, value_enum, default_value_t)]
     pub on_return: OnReturnArg,
-    /// Serve /livez, /readyz and /metrics over HTTP at this address (0.0.0.0:8080, say)
+    /// Serve /livez, /readyz, /metrics and /tasks over HTTP at this address (0.0.0.0:8080, say)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,
     /// How log lines look

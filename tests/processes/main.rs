@@ -20,6 +20,7 @@ mod progress;
 mod scale;
 mod status;
 mod step_down;
+mod tasks;
 
 use std::time::Duration;
 

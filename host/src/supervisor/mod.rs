@@ -18,7 +18,9 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use leasehold_core::{
+    checkpoint::Checkpoint,
     election::{ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
+    lease::Observation,
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
     replica::{Action, Input, Replica},
     task::{Digest, GuestEvent, Module, Outcome, RunId, StopReason, TaskConfig},
@@ -164,6 +166,13 @@ fn tell_every(progress_deadline: Option<Duration>) -> Duration {
     progress_deadline.map_or(MAX, |deadline| (deadline / 8).clamp(MIN, MAX))
 }
 
+fn checkpoint_bytes(seen: &Observation) -> Option<usize> {
+    match seen.record()?.checkpoint.as_ref()? {
+        Checkpoint::Saved(state) => Some(state.bytes().len()),
+        Checkpoint::Unreadable(_) => None,
+    }
+}
+
 impl<S: LeaseStore> Supervisor<S> {
     async fn run(
         mut self,
@@ -254,8 +263,14 @@ impl<S: LeaseStore> Supervisor<S> {
         }
         self.callbacks.publish(&leadership);
         let holder = match leadership {
-            Leadership::Standby { holder } => holder,
-            Leadership::Leading { .. } => None,
+            Leadership::Standby { holder } => {
+                self.report.holder(holder.as_deref());
+                holder
+            }
+            Leadership::Leading { valid_until, .. } => {
+                self.report.certain_until(valid_until);
+                None
+            }
         };
         self.holder.send_if_modified(|known| {
             let changed = *known != holder;
@@ -308,7 +323,10 @@ impl<S: LeaseStore> Supervisor<S> {
     fn watched(&mut self, update: WatchUpdate) -> Input {
         match update {
             WatchUpdate::Seen(seen) => {
-                self.watch_error = None;
+                if self.watch_error.take().is_some() {
+                    self.report.watch_mended();
+                }
+                self.report.checkpoint_seen(checkpoint_bytes(&seen));
                 Input::Watched(WatchEvent::Seen(seen))
             }
             WatchUpdate::Broken(error) => {
