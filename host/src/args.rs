@@ -78,6 +78,17 @@ Examples:
 Exit codes: 0 shown, and those that were named are held and renewed in time; 1 one of those is not, or nothing could be
 read; 2 a mistake in the call")]
     Status(StatusArgs),
+    /// Say what has happened to a Lease lately, what state it is in, and what may be done about that
+    ///
+    /// From its Events, from who wrote which of its fields when, from what it says now, and from its holder's Pod. What
+    /// may not be read is named, with the rule that allows it. It only reads.
+    #[command(after_help = "\
+Examples:
+  leasehold explain nightly -n jobs
+  leasehold explain nightly --lease-store file:/tmp/l   a Lease on this machine
+
+Exit codes: 0 it was explained, 2 a mistake in the call, 1 otherwise")]
+    Explain(ExplainArgs),
     /// Ask the replica that holds a Lease to give it up, for another to take
     ///
     /// Asked through the Lease itself, so from anywhere with the rights to get and update it. The leader stops
@@ -239,6 +250,19 @@ pub struct StatusArgs {
     /// How they are shown
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// `leasehold explain`
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The Lease's name
+    pub lease: Name,
+    /// The Lease's namespace [default: $NAMESPACE, $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// Where the Lease is kept: `kubernetes`, or `file:FOLDER` on this machine
+    #[arg(long, default_value = "kubernetes")]
+    pub lease_store: StoreChoice,
 }
 
 /// `leasehold step-down`

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => commands::dev(args),
         Command::Check { module } => commands::check(&module),
         Command::StepDown(args) => commands::step_down(args),
+        Command::Explain(args) => commands::explain(args),
         Command::Wit => commands::wit().map_err(Into::into),
         Command::Status(args) => return ended(commands::status(args)),
     };

@@ -9,6 +9,7 @@ mod coordinated;
 mod crash;
 mod dev;
 mod env;
+mod explain;
 mod fencing;
 mod folder;
 mod http;

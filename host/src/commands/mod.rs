@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod explain;
 mod grants;
 mod host;
 mod on_cluster;
@@ -14,6 +15,7 @@ mod wit;
 
 pub use check::check;
 pub use dev::dev;
+pub use explain::explain;
 pub use run::run;
 pub use status::{Output, status};
 pub use step_down::step_down;

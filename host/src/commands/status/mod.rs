@@ -4,7 +4,7 @@
 pub(super) mod clock;
 pub(super) mod cluster;
 pub(super) mod folder;
-mod kind;
+pub(super) mod kind;
 pub(super) mod lease;
 mod screen;
 mod source;
