@@ -17,7 +17,7 @@ use crate::{
         files::Folder,
         imports::{http::rule::HttpRule, sockets::rule::TcpRule},
     },
-    log::LogFormat,
+    log::{LogFormat, LogLevel},
 };
 
 /// Runs WebAssembly components on one replica at a time: on the one that holds a Kubernetes Lease
@@ -194,6 +194,9 @@ pub struct RunArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+    /// How much the log tells [default: $RUST_LOG, else info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
 }
 
 /// What a component may do beyond computing; the config file has more of it
@@ -298,4 +301,7 @@ pub struct DevArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+    /// How much the log tells [default: $RUST_LOG, else info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
 }

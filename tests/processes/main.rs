@@ -19,6 +19,7 @@ mod one_task;
 mod outcomes;
 mod progress;
 mod scale;
+mod secrets;
 mod status;
 mod step_down;
 mod tasks;

@@ -13,7 +13,7 @@ mod watch;
 
 use std::{
     collections::BTreeMap,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     process::ExitCode,
 };
 
@@ -28,7 +28,7 @@ use self::{
     source::{In, Place, Read, Source, Which},
     table::Columns,
 };
-use crate::args::StatusArgs;
+use crate::{args::StatusArgs, log::stdout_takes_colours};
 
 /// Some named Lease is not held, or not renewed in time, or not there.
 const EXIT_NOT_HELD: u8 = 1;
@@ -134,7 +134,7 @@ pub fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
         output,
         // Whoever names one means it.
         all_kinds: all_kinds || !leases.is_empty(),
-        colour: colours(),
+        colour: stdout_takes_colours(),
     };
     let which = if leases.is_empty() { Which::All } else { Which::Named(leases) };
     let named = matches!(which, Which::Named(_));
@@ -187,11 +187,6 @@ fn note(lines: &[String]) {
         // Where that cannot be written either, there is nobody to tell.
         let _ = writeln!(io::stderr(), "{line}");
     }
-}
-
-/// Where stdout is a terminal, unless <https://no-color.org> is asked for.
-fn colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 #[cfg(test)]
