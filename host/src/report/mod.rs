@@ -11,8 +11,9 @@ pub mod tasks;
 use std::{error::Error, fmt, time::Duration};
 
 use leasehold_core::{
-    checkpoint::STATE_BYTES_MAX,
+    checkpoint::{Checkpoint, STATE_BYTES_MAX},
     election::{LossReason, Term},
+    lease::LeaseRecord,
     task::{Callback, Digest, Outcome, StopReason},
     time::BootTime,
 };
@@ -192,9 +193,16 @@ impl Report {
         self.state.certain_until(valid_until);
     }
 
-    /// The checkpoint on the Lease has so many bytes, if there is one that can be read.
-    pub fn checkpoint_seen(&self, bytes: Option<usize>) {
-        self.state.checkpoint_bytes(bytes);
+    /// The Lease was seen like this; `None`: there is none.
+    pub fn lease_seen(&self, record: Option<&LeaseRecord>) {
+        self.state.checkpoint_bytes(match record.and_then(|record| record.checkpoint.as_ref()) {
+            Some(Checkpoint::Saved(state)) => Some(state.bytes().len()),
+            Some(Checkpoint::Unreadable(_)) | None => None,
+        });
+        let marked = record.and_then(|record| record.task.as_deref());
+        if marked.is_none_or(|task| *task == *self.subject.task) {
+            self.state.may_compete_again();
+        }
     }
 
     /// A module is compiled, linked and checked.

@@ -294,6 +294,14 @@ impl TaskTeller {
         self.change(|state| state.role = role);
     }
 
+    /// The Lease is not, or not any more, another task's.
+    pub(super) fn may_compete_again(&self) {
+        // Told with each renewal.
+        if self.told.state.borrow().role == Role::OtherTask {
+            self.role(Role::Standby);
+        }
+    }
+
     pub(super) fn leading(&self, term: Term) {
         let term = TermState { token: term.token, since: Timestamp::now(), step_down_requested: false };
         self.change(|state| {
@@ -435,6 +443,11 @@ mod tests {
         let state = || tasks.all()[0].state.clone();
         assert_eq!((state().role, state().namespace.as_deref()), (Role::Starting, Some("jobs")));
         teller.role(Role::Standby);
+        teller.may_compete_again();
+        teller.role(Role::OtherTask);
+        assert_eq!(state().role, Role::OtherTask);
+        teller.may_compete_again();
+        assert_eq!(state().role, Role::Standby);
         teller.holder(Some("pod-2_0b"));
         assert_eq!(state().holder.as_deref(), Some("pod-2_0b"));
         teller.leading(TERM);

@@ -18,9 +18,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use leasehold_core::{
-    checkpoint::Checkpoint,
     election::{ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
-    lease::Observation,
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
     replica::{Action, Input, Replica},
     task::{Digest, GuestEvent, Module, Outcome, RunId, StopReason, TaskConfig},
@@ -164,13 +162,6 @@ fn tell_every(progress_deadline: Option<Duration>) -> Duration {
     const MIN: Duration = Duration::from_secs(1);
     const MAX: Duration = Duration::from_secs(10);
     progress_deadline.map_or(MAX, |deadline| (deadline / 8).clamp(MIN, MAX))
-}
-
-fn checkpoint_bytes(seen: &Observation) -> Option<usize> {
-    match seen.record()?.checkpoint.as_ref()? {
-        Checkpoint::Saved(state) => Some(state.bytes().len()),
-        Checkpoint::Unreadable(_) => None,
-    }
 }
 
 impl<S: LeaseStore> Supervisor<S> {
@@ -326,7 +317,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 if self.watch_error.take().is_some() {
                     self.report.watch_mended();
                 }
-                self.report.checkpoint_seen(checkpoint_bytes(&seen));
+                self.report.lease_seen(seen.record());
                 Input::Watched(WatchEvent::Seen(seen))
             }
             WatchUpdate::Broken(error) => {
