@@ -8,7 +8,7 @@ use humantime::Duration;
 use leasehold_core::task::Digest;
 
 use crate::{
-    commands::Language,
+    commands::{Language, Output},
     config::{
         Allow, AllowKubernetes, CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice,
         parse_digest, parse_size,
@@ -17,7 +17,7 @@ use crate::{
         files::Folder,
         imports::{http::rule::HttpRule, sockets::rule::TcpRule},
     },
-    log::LogFormat,
+    log::{LogFormat, LogLevel},
 };
 
 /// Runs WebAssembly components on one replica at a time: on the one that holds a Kubernetes Lease
@@ -72,6 +72,31 @@ Exit codes: 0 this host can run it, 2 it cannot")]
         /// The component's file, or `configmap:[NAMESPACE/]NAME/KEY`
         module: Reference,
     },
+    /// Show who has which Lease, since when, and whether it is still renewed
+    ///
+    /// Of a namespace, or of all. The cluster's own (node heartbeats, API server identities, the components of its control
+    /// plane) are counted only, unless they are asked for. Ages are by the API server's clock; it only reads.
+    #[command(after_help = "\
+Examples:
+  leasehold status -A                              all Leases of tasks and applications
+  leasehold status -n jobs --watch                 drawn again as it changes; in a pipe, a line for each change
+  leasehold status nightly -n jobs -o json         for scripts
+  leasehold status --lease-store file:/tmp/l       Leases on this machine
+
+Exit codes: 0 shown, and those that were named are held and renewed in time; 1 one of those is not, or nothing could be
+read; 2 a mistake in the call")]
+    Status(StatusArgs),
+    /// Say what has happened to a Lease lately, what state it is in, and what may be done about that
+    ///
+    /// From its Events, from who wrote which of its fields when, from what it says now, and from its holder's Pod. What
+    /// may not be read is named, with the rule that allows it. It only reads.
+    #[command(after_help = "\
+Examples:
+  leasehold explain nightly -n jobs
+  leasehold explain nightly --lease-store file:/tmp/l   a Lease on this machine
+
+Exit codes: 0 it was explained, 2 a mistake in the call, 1 otherwise")]
+    Explain(ExplainArgs),
     /// Ask the replica that holds a Lease to give it up, for another to take
     ///
     /// Asked through the Lease itself, so from anywhere with the rights to get and update it. The leader stops
@@ -171,12 +196,15 @@ pub struct RunArgs {
     /// What becomes of the Lease when `on-start-leading` returns ok
     #[arg(long, value_enum, default_value_t)]
     pub on_return: OnReturnArg,
-    /// Serve /livez, /readyz and /metrics over HTTP at this address (0.0.0.0:8080, say)
+    /// Serve /livez, /readyz, /metrics and /tasks over HTTP at this address (0.0.0.0:8080, say)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+    /// How much the log tells [default: $RUST_LOG, else info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
 }
 
 /// What a component may do beyond computing; the config file has more of it
@@ -207,6 +235,45 @@ impl From<AllowArgs> for Allow {
             ..Self::default()
         }
     }
+}
+
+/// `leasehold status`
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// The names of Leases [default: all]
+    #[arg(value_name = "LEASE")]
+    pub leases: Vec<Name>,
+    /// The Leases' namespace [default: $NAMESPACE, $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// The Leases of all namespaces
+    #[arg(long, short = 'A', conflicts_with_all = ["namespace", "leases"])]
+    pub all_namespaces: bool,
+    /// Those of the cluster itself as well: of nodes, API servers and control plane components
+    #[arg(long)]
+    pub all_kinds: bool,
+    /// Where the Leases are kept: `kubernetes`, or `file:FOLDER` on this machine
+    #[arg(long, default_value = "kubernetes")]
+    pub lease_store: StoreChoice,
+    /// Go on, until Ctrl-C: told of changes by a watch
+    #[arg(long, short)]
+    pub watch: bool,
+    /// How they are shown
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `leasehold explain`
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The Lease's name
+    pub lease: Name,
+    /// The Lease's namespace [default: $NAMESPACE, $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// Where the Lease is kept: `kubernetes`, or `file:FOLDER` on this machine
+    #[arg(long, default_value = "kubernetes")]
+    pub lease_store: StoreChoice,
 }
 
 /// `leasehold step-down`
@@ -252,4 +319,7 @@ pub struct DevArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+    /// How much the log tells [default: $RUST_LOG, else info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
 }

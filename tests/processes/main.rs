@@ -9,6 +9,7 @@ mod coordinated;
 mod crash;
 mod dev;
 mod env;
+mod explain;
 mod fencing;
 mod folder;
 mod http;
@@ -18,7 +19,10 @@ mod one_task;
 mod outcomes;
 mod progress;
 mod scale;
+mod secrets;
+mod status;
 mod step_down;
+mod tasks;
 
 use std::time::Duration;
 

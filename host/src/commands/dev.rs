@@ -16,8 +16,8 @@ use crate::{
 /// # Errors
 /// The folder is no guest's, or the first build fails.
 pub fn dev(args: DevArgs) -> anyhow::Result<()> {
-    let DevArgs { folder, lease_duration, env, allow, log_format } = args;
-    log::init(log_format)?;
+    let DevArgs { folder, lease_duration, env, allow, log_format, log_level } = args;
+    log::init(log_format, log_level)?;
     let package = Package::find(&folder).map_err(|error| ConfigError(format!("{error:#}")))?;
     let lease = lease_duration.into();
     let timing = Timing::new(lease, lease * 2 / 3, lease / 6)

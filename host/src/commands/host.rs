@@ -35,7 +35,7 @@ use crate::{
     log::Subject,
     module::ModuleSource,
     priority,
-    report::{Report, happenings, health::Readiness, metrics::Metrics},
+    report::{Report, happenings, health::Readiness, metrics::Metrics, tasks::Tasks},
     supervisor::{
         self, Supervised,
         modules::{self, Modules, Rejected, Version},
@@ -95,15 +95,17 @@ pub(super) fn host(
         guests,
         readiness: Arc::new(Readiness::new(tasks.iter().map(|task| task.name.as_str()))),
         metrics: Arc::default(),
+        tasks: Arc::new(Tasks::new(tasks.iter().map(|task| (task.name.as_str(), task.lease.as_str())))),
         cluster: Cluster::default(),
         shutdown: watch::Sender::new(false),
     };
     let result = control.block_on(async {
         let mut signals = Signals::listen()?;
         if let Some(address) = admin {
-            let Host { readiness, metrics, guests, .. } = &host;
-            let (readiness, metrics, guests) = (readiness.clone(), metrics.clone(), guests.clone());
-            admin::serve(address, Shown { readiness, metrics, guests }).await?;
+            let Host { tasks, readiness, metrics, guests, .. } = &host;
+            let (tasks, readiness) = (tasks.clone(), readiness.clone());
+            let (metrics, guests) = (metrics.clone(), guests.clone());
+            admin::serve(address, Shown { tasks, readiness, metrics, guests }).await?;
         }
         let started = async {
             let tasks = host.prepare_all(tasks, open).await?;
@@ -131,6 +133,7 @@ pub(super) struct Host {
     modules: Arc<Modules>,
     pub(super) readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
+    tasks: Arc<Tasks>,
     pub(super) cluster: Cluster,
     /// Becomes true when the host was asked to end.
     shutdown: watch::Sender<bool>,
@@ -249,7 +252,8 @@ impl Host {
             contest: if candidate.is_some() { Contest::Coordinated } else { Contest::Open },
         };
         let guest_counts = metrics.guest_counts();
-        let report = Arc::new(Report::new(subject, metrics, queue));
+        let state = self.tasks.of_task(&subject);
+        let report = Arc::new(Report::new(subject, metrics, state, queue));
         report.module_loaded(&module);
         let (current, receiver) = watch::channel(module);
         running.tasks.spawn(supervisor::supervise(Supervised {

@@ -171,6 +171,7 @@ impl Config {
             on_return,
             admin,
             log_format,
+            log_level: _,
         } = args;
         let module = module.ok_or_else(|| ConfigError("give a module, or --config with a file of tasks".into()))?;
         let timing = Timing::new(lease_duration.into(), renew_deadline.into(), retry_period.into())

@@ -55,8 +55,15 @@ impl TryFrom<String> for Name {
 }
 
 /// `NAME=VALUE`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EnvVar(pub String, pub String);
+
+impl fmt::Debug for EnvVar {
+    /// Without the value, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EnvVar").field(&self.0).finish_non_exhaustive()
+    }
+}
 
 impl FromStr for EnvVar {
     type Err = String;

@@ -6,7 +6,7 @@
 //! 3. drop: the call's future and its store are dropped, which ends a guest that waits in a host
 //!    call. Only then is [`GuestEvent::Ended`] told. A store is never used again.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use futures_util::FutureExt;
@@ -42,7 +42,7 @@ use super::{
 use crate::{clock, log::Subject};
 
 /// What stays the same for all runs of one task.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GuestConfig {
     /// `wasi:cli/environment` arguments, without the program's name.
     pub args: Vec<String>,
@@ -66,6 +66,14 @@ pub struct GuestConfig {
     pub folders: Vec<Folder>,
     /// Variables with values from elsewhere, beside those of `env`.
     pub env_from: Option<Arc<dyn EnvSource>>,
+}
+
+impl fmt::Debug for GuestConfig {
+    /// Without arguments and values of the environment, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.keys().collect();
+        f.debug_struct("GuestConfig").field("memory", &self.memory).field("env", &names).finish_non_exhaustive()
+    }
 }
 
 /// What is counted of all runs of one task.

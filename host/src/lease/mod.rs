@@ -5,6 +5,7 @@ pub mod candidate;
 mod checkpoint;
 pub mod coordinated;
 pub mod file;
+pub mod folder;
 pub mod kubernetes;
 pub mod room;
 pub mod shared;
@@ -17,3 +18,7 @@ pub const TOKEN_ANNOTATION: &str = "leasehold.dev/token";
 pub const STEP_DOWN_ANNOTATION: &str = "leasehold.dev/step-down";
 /// The annotation that keeps the task's state for its next leader, in base64.
 pub const CHECKPOINT_ANNOTATION: &str = "leasehold.dev/checkpoint";
+/// The annotation that names the module that runs in the holder's term, by its digest.
+pub const MODULE_ANNOTATION: &str = "leasehold.dev/module";
+/// The annotation that names, by its digest, a module that failed soon after its start, and that nobody is to try again.
+pub const REFUSED_MODULE_ANNOTATION: &str = "leasehold.dev/refused-module";

@@ -31,6 +31,11 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), waits);
     }
 
+    /// What the task of this name waits for; `None` when it is ready.
+    pub fn wait_of(&self, task: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(task).cloned().flatten()
+    }
+
     /// A line a task; as an error, unless all are ready.
     ///
     /// # Errors
