@@ -1,6 +1,7 @@
 //! Hosts as processes of their own, end to end.
 
 mod bad_input;
+mod cache;
 mod callbacks;
 mod checkpoint;
 mod cluster;

@@ -54,6 +54,8 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         pod: None,
         log_format,
         admin: None,
+        // Each save is another module, and a small one.
+        cache: None,
         tasks: vec![spec],
     };
     host(config, async |_, _| Ok(ModuleSource::Package(package.clone())))

@@ -34,7 +34,7 @@ use crate::{
     lease::file::FileStore,
     log::Subject,
     module::ModuleSource,
-    priority,
+    priority::{self, Work},
     report::{Report, happenings, health::Readiness, metrics::Metrics},
     supervisor::{
         self, Supervised,
@@ -61,7 +61,7 @@ fn guest_threads() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(2))
         .thread_name("guest")
-        .on_thread_start(priority::give_way)
+        .on_thread_start(|| priority::give_way(Work::Guests))
         .enable_all()
         .build()
         .context("cannot start the guests' threads")
@@ -75,11 +75,16 @@ pub(super) fn host(
     config: Config,
     open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
 ) -> anyhow::Result<()> {
-    let Config { store, identity, pod, log_format: _, admin, tasks } = config;
+    let Config { store, identity, pod, log_format: _, admin, cache, tasks } = config;
     clock::tell_limits();
     raise_open_files_max();
     let threads = guest_threads()?;
-    let guests = Arc::new(GuestRuntime::new(threads.handle().clone())?);
+    let metrics = Arc::new(Metrics::default());
+    let guests = GuestRuntime::new(threads.handle().clone())?;
+    let guests = Arc::new(match &cache {
+        Some(cache) => guests.with_cache(cache, metrics.cache_counts()),
+        None => guests,
+    });
     // The control thread is this one. Renewals run here, and no guest ever does.
     let control = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -94,7 +99,7 @@ pub(super) fn host(
         modules: Arc::new(Modules::new(guests.clone())),
         guests,
         readiness: Arc::new(Readiness::new(tasks.iter().map(|task| task.name.as_str()))),
-        metrics: Arc::default(),
+        metrics,
         cluster: Cluster::default(),
         shutdown: watch::Sender::new(false),
     };

@@ -14,7 +14,11 @@ use leasehold_core::{
     timing::Timing,
 };
 
-use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
+use crate::{
+    args::RunArgs,
+    guest::{cache::CacheConfig, runtime::GuestConfig},
+    log::LogFormat,
+};
 
 pub use allow::{Allow, AllowKubernetes, ServiceAccount};
 pub use candidate::{CandidateVersions, check_identity};
@@ -36,6 +40,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where health and metrics are served, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// Where compiled modules are kept, if anywhere.
+    pub cache: Option<CacheConfig>,
     /// At least one; names and Leases differ.
     pub tasks: Vec<TaskSpec>,
 }
@@ -170,6 +176,8 @@ impl Config {
             callback_time,
             on_return,
             admin,
+            cache,
+            cache_size,
             log_format,
         } = args;
         let module = module.ok_or_else(|| ConfigError("give a module, or --config with a file of tasks".into()))?;
@@ -217,7 +225,8 @@ impl Config {
             },
         };
         let pod = environment.pod_name.clone();
-        Ok(Self { store: lease_store, identity, pod, log_format, admin, tasks: vec![task] })
+        let cache = cache.map(|folder| CacheConfig { folder, size: cache_size });
+        Ok(Self { store: lease_store, identity, pod, log_format, admin, cache, tasks: vec![task] })
     }
 }
 

@@ -164,7 +164,7 @@ impl Report {
     pub fn module_loaded(&self, module: &ReadyModule) {
         let compile_ms = u64::try_from(module.compile_time.as_millis()).unwrap_or(u64::MAX);
         say!(info, self.subject, "module-loaded", {
-            digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms
+            digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms, cached = module.from_cache
         }; "the module is ready");
         self.metrics.module(&module.digest);
     }
