@@ -44,7 +44,8 @@ Examples:
   leasehold run task.wasm --lease-store file:/tmp/l    without a cluster
   leasehold run --config host.yaml                     several tasks, one Lease each
 
-Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the module, 1 otherwise")]
+Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the module, 1 otherwise
+In a Pod, and with --config, a task without a good module waits for one instead, and is not ready.")]
     Run(Box<RunArgs>),
     /// Build a guest, run it under a Lease on this machine, and swap it whenever it is saved
     ///

@@ -5,6 +5,7 @@ mod cache;
 mod callbacks;
 mod checkpoint;
 mod cluster;
+mod compiling;
 mod config_map;
 mod coordinated;
 mod crash;
@@ -18,6 +19,7 @@ mod manifests;
 mod one_task;
 mod outcomes;
 mod progress;
+mod ready;
 mod scale;
 mod step_down;
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Allow, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline,
-    Reference, StoreChoice, TaskSpec,
+    Allow, AtStart, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg,
+    ProgressDeadline, Reference, StoreChoice, TaskSpec,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
@@ -173,7 +173,7 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
         }
     };
     let pod = environment.pod_name.clone();
-    Ok(Config { store: file.lease_store.0, identity, pod, log_format, admin, cache, tasks })
+    Ok(Config { store: file.lease_store.0, identity, pod, log_format, admin, cache, at_start: AtStart::Awaited, tasks })
 }
 
 /// The parser's words, without its terms, and with the line they are about.

@@ -169,20 +169,28 @@ impl Report {
         self.metrics.module(&module.digest);
     }
 
-    /// A new module is not taken.
-    pub fn module_rejected(&self, digest: Option<&str>, why: &dyn fmt::Display) {
-        say!(error, self.subject, "module-rejected", { digest = digest };
-            "the new module is not taken, the one before stays: {why}");
+    /// A module is not taken; `runs` is the one there is, if any.
+    pub fn module_rejected(&self, runs: Option<&Digest>, digest: Option<&Digest>, why: &dyn fmt::Display) {
+        let digest = digest.map(|digest| &**digest);
+        let then = match runs {
+            Some(_) => "the one before stays",
+            None => "and the task waits for one that is",
+        };
+        say!(error, self.subject, "module-rejected", { digest = digest }; "the new module is not taken, {then}: {why}");
         self.metrics.module_rejected();
         let which = digest.unwrap_or("the new module");
-        let note = format!("{} does not take {which}, the one before stays: {why}", self.subject.identity);
+        let note = format!("{} does not take {which}, {then}: {why}", self.subject.identity);
         self.happened(HappeningKind::ModuleRejected, note);
     }
 
-    /// The module's source cannot be reached for now.
-    pub fn module_source_unavailable(&self, why: &dyn fmt::Display) {
-        say!(warn, self.subject, "module-source-unavailable";
-            "changes of the module are not seen for now, the one there is stays: {why}");
+    /// The module's source cannot be reached for now; `runs` is the one there is, if any.
+    pub fn module_source_unavailable(&self, runs: Option<&Digest>, why: &dyn fmt::Display) {
+        match runs {
+            Some(_) => say!(warn, self.subject, "module-source-unavailable";
+                "changes of the module are not seen for now, the one there is stays: {why}"),
+            None => say!(warn, self.subject, "module-source-unavailable";
+                "the module cannot be had for now, and the task waits for it: {why}"),
+        }
     }
 
     /// The module's source tells nothing any more.
