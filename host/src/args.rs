@@ -45,7 +45,8 @@ Examples:
   leasehold run task.wasm --lease-store file:/tmp/l    without a cluster
   leasehold run --config host.yaml                     several tasks, one Lease each
 
-Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the module, 1 otherwise")]
+Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the module, 1 otherwise
+In a Pod, and with --config, a task without a good module waits for one instead, and is not ready.")]
     Run(Box<RunArgs>),
     /// Build a guest, run it under a Lease on this machine, and swap it whenever it is saved
     ///
@@ -129,7 +130,7 @@ pub struct RunArgs {
         "coordinated", "binary_version", "emulation_version", "identity", "adopt", "digest", "guest_args", "env", "memory",
         "stop_grace", "progress_deadline", "callback_time", "on_return", "allow_http", "allow_kubernetes", "allow_tcp",
         "allow_files",
-        "admin",
+        "admin", "cache", "cache_size",
     ])]
     pub config: Option<PathBuf>,
     /// The task's name, for logs and on the Lease [default: the Lease's name, else the file's]
@@ -199,6 +200,12 @@ pub struct RunArgs {
     /// Serve /livez, /readyz, /metrics and /tasks over HTTP at this address (0.0.0.0:8080, say)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,
+    /// Keep compiled modules in this folder, so that a restart does not compile them again [default: nowhere]
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+    /// What the compiled modules may have together; those used least lately go first
+    #[arg(long, value_name = "SIZE", default_value = "1Gi", value_parser = parse_size)]
+    pub cache_size: ByteSize,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,

@@ -1,9 +1,11 @@
 //! Hosts as processes of their own, end to end.
 
 mod bad_input;
+mod cache;
 mod callbacks;
 mod checkpoint;
 mod cluster;
+mod compiling;
 mod config_map;
 mod coordinated;
 mod crash;
@@ -18,6 +20,7 @@ mod manifests;
 mod one_task;
 mod outcomes;
 mod progress;
+mod ready;
 mod scale;
 mod secrets;
 mod status;

@@ -5,7 +5,7 @@ use leasehold_core::{task::TaskConfig, timing::Timing};
 use super::host::host;
 use crate::{
     args::DevArgs,
-    config::{Config, ConfigError, EnvVar, Reference, StoreChoice, TaskSpec},
+    config::{AtStart, Config, ConfigError, EnvVar, Reference, StoreChoice, TaskSpec},
     guest::runtime::GuestConfig,
     log,
     module::{ModuleSource, cargo::Package},
@@ -54,6 +54,9 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         pod: None,
         log_format,
         admin: None,
+        // Each save is another module, and a small one.
+        cache: None,
+        at_start: AtStart::Required,
         tasks: vec![spec],
     };
     host(config, async |_, _| Ok(ModuleSource::Package(package.clone())))

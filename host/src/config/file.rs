@@ -1,6 +1,6 @@
 //! The config file: YAML, camelCase, the same task shape that a custom resource would carry.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use bytesize::ByteSize;
 use leasehold_core::{
@@ -11,15 +11,19 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Allow, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline,
-    Reference, StoreChoice, TaskSpec,
+    Allow, AtStart, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg,
+    ProgressDeadline, Reference, StoreChoice, TaskSpec,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
     parse_digest, parse_size,
 };
 use crate::{
-    guest::{cpu::CpuShare, runtime::GuestConfig},
+    guest::{
+        cache::{CACHE_BYTES_DEFAULT, CacheConfig},
+        cpu::CpuShare,
+        runtime::GuestConfig,
+    },
     log::LogFormat,
 };
 
@@ -32,6 +36,10 @@ struct File {
     identity: Option<String>,
     #[serde(default)]
     admin: Option<Parsed<SocketAddr>>,
+    #[serde(default)]
+    cache: Option<PathBuf>,
+    #[serde(default)]
+    cache_size: Option<Size>,
     tasks: Vec<Spanned<Task>>,
 }
 
@@ -155,8 +163,17 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
     }
     let identity = file.identity.or_else(|| environment.pod_name.clone());
     let admin = file.admin.map(|admin| admin.0);
+    let cache = match (file.cache, file.cache_size) {
+        (Some(folder), size) => Some(CacheConfig { folder, size: size.map_or(CACHE_BYTES_DEFAULT, |size| size.0) }),
+        (None, None) => None,
+        (None, Some(_)) => {
+            return Err(ConfigError(format!(
+                "{name}: cacheSize says how large the cache may be: give `cache: FOLDER` too"
+            )));
+        }
+    };
     let pod = environment.pod_name.clone();
-    Ok(Config { store: file.lease_store.0, identity, pod, log_format, admin, tasks })
+    Ok(Config { store: file.lease_store.0, identity, pod, log_format, admin, cache, at_start: AtStart::Awaited, tasks })
 }
 
 /// The parser's words, without its terms, and with the line they are about.
@@ -292,6 +309,22 @@ mod tests {
         assert_eq!(config.tasks[0].lease.as_str(), "a");
         assert_eq!(config.tasks[0].policy.progress_deadline, None);
         assert_eq!(config.tasks[0].guest.callback_time, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_cache_has_a_folder_and_a_size_that_goes_with_it() {
+        let with = |cache: &str| {
+            let text = format!("{cache}\ntasks: [{{name: a, module: a.wasm}}]");
+            parse("host.yaml", &text, LogFormat::Text, &Environment::default()).map(|config| config.cache)
+        };
+        let folder = PathBuf::from("/cache/modules");
+        assert_eq!(with(""), Ok(None), "nothing is kept that nobody has asked for");
+        let size = CACHE_BYTES_DEFAULT;
+        assert_eq!(with("cache: /cache/modules"), Ok(Some(CacheConfig { folder: folder.clone(), size })));
+        let size = ByteSize::mib(100);
+        assert_eq!(with("cache: /cache/modules\ncacheSize: 100Mi"), Ok(Some(CacheConfig { folder, size })));
+        assert!(with("cacheSize: 100Mi").is_err_and(|error| error.0.contains("cache: FOLDER")));
+        assert!(with("cache: /c\ncacheSize: many").is_err_and(|error| error.0.contains("line 2")));
     }
 
     #[test]

@@ -14,7 +14,11 @@ use leasehold_core::{
     timing::Timing,
 };
 
-use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
+use crate::{
+    args::RunArgs,
+    guest::{cache::CacheConfig, runtime::GuestConfig},
+    log::LogFormat,
+};
 
 pub use allow::{Allow, AllowKubernetes, ServiceAccount};
 pub use candidate::{CandidateVersions, check_identity};
@@ -36,8 +40,22 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where health and metrics are served, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// Where compiled modules are kept, if anywhere.
+    pub cache: Option<CacheConfig>,
+    /// What becomes of a task without a module that can be run.
+    pub at_start: AtStart,
     /// At least one; names and Leases differ.
     pub tasks: Vec<TaskSpec>,
+}
+
+/// Whether a task has to have a module that can be run when the host starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStart {
+    /// The host ends without one, and says why: for who has started it by hand, and sees it.
+    Required,
+    /// The task waits for one and is not ready, and the others run: where the host is one of several replicas, or has
+    /// several tasks, and would be started over and over.
+    Awaited,
 }
 
 /// What the environment of the process says; a flag or the config file wins over it.
@@ -49,6 +67,8 @@ pub struct Environment {
     pub namespace: Option<String>,
     /// `LEASE_NAME`: the Lease of a task that is given by flags.
     pub lease_name: Option<String>,
+    /// `KUBERNETES_SERVICE_HOST`, which each container of a Pod has, or `POD_NAME`.
+    pub in_pod: bool,
 }
 
 impl Environment {
@@ -59,6 +79,7 @@ impl Environment {
             pod_name: set("POD_NAME"),
             namespace: set("NAMESPACE").or_else(|| set("POD_NAMESPACE")),
             lease_name: set("LEASE_NAME"),
+            in_pod: set("KUBERNETES_SERVICE_HOST").or_else(|| set("POD_NAME")).is_some(),
         }
     }
 
@@ -170,6 +191,8 @@ impl Config {
             callback_time,
             on_return,
             admin,
+            cache,
+            cache_size,
             log_format,
             log_level: _,
         } = args;
@@ -218,7 +241,9 @@ impl Config {
             },
         };
         let pod = environment.pod_name.clone();
-        Ok(Self { store: lease_store, identity, pod, log_format, admin, tasks: vec![task] })
+        let cache = cache.map(|folder| CacheConfig { folder, size: cache_size });
+        let at_start = if environment.in_pod { AtStart::Awaited } else { AtStart::Required };
+        Ok(Self { store: lease_store, identity, pod, log_format, admin, cache, at_start, tasks: vec![task] })
     }
 }
 

@@ -21,6 +21,7 @@ use wasmtime_wasi::{I32Exit, ResourceTable, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::{
+    cache::{self, Cache, CacheConfig, CacheCounts},
     cpu::{CpuMeter, CpuSeconds, CpuShare},
     engine::{self, EpochTicker},
     env::EnvSource,
@@ -176,6 +177,7 @@ pub struct GuestRuntime {
     linker: Linker<State>,
     workers: tokio::runtime::Handle,
     ticker: EpochTicker,
+    cache: Option<Cache>,
 }
 
 impl GuestRuntime {
@@ -189,7 +191,15 @@ impl GuestRuntime {
         let linker =
             imports::linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's functions: {error:#}"))?;
         let ticker = EpochTicker::start(&engine)?;
-        Ok(Self { engine, linker, workers, ticker })
+        Ok(Self { engine, linker, workers, ticker, cache: None })
+    }
+
+    /// The same, with compiled modules kept in a folder; or without, where that cannot be, which is told.
+    #[must_use]
+    pub fn with_cache(self, config: &CacheConfig, counts: CacheCounts) -> Self {
+        let opened = Cache::open(config, &self.engine, counts);
+        cache::tell(&config.folder, &opened);
+        Self { cache: opened.ok(), ..self }
     }
 
     /// How long ago the epoch moved: without the ticker, a guest that computes would not be ended.
@@ -199,6 +209,10 @@ impl GuestRuntime {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    pub(super) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
     }
 
     pub(super) fn linker(&self) -> &Linker<State> {

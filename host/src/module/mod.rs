@@ -1,8 +1,10 @@
 //! Where modules come from: bytes, and every later change of them.
 
 pub mod cargo;
+mod changed;
 pub mod configmap;
 pub mod file;
+mod file_changes;
 
 use std::path::PathBuf;
 
@@ -57,9 +59,7 @@ impl ModuleSource {
     /// The system does not tell of changes.
     pub fn changes(&self) -> Result<Changes, ReadError> {
         match self {
-            Self::File(path) => {
-                file::changes(path.clone()).map_err(|error| ReadError::Unwatched { path: path.clone(), error })
-            }
+            Self::File(path) => Ok(file_changes::changes(path.clone())),
             Self::ConfigMap(key) => Ok(key.changes()),
             Self::Package(package) => {
                 let folder = package.folder.clone();
@@ -93,10 +93,13 @@ pub enum ReadError {
         /// Its size.
         size: ByteSize,
     },
+    /// It was another one at the end than at the beginning.
+    #[error("{} is being written to, and is read when that is done", _0.display())]
+    BeingWritten(PathBuf),
     /// The system does not tell of changes there.
     #[error("cannot notice changes of {}: {error}", path.display())]
     Unwatched {
-        /// The file or folder.
+        /// The folder.
         path: PathBuf,
         /// What the system says.
         error: notify::Error,
@@ -120,6 +123,6 @@ pub enum ReadError {
 impl ReadError {
     /// Whether this says nothing about the module: its source cannot be reached.
     pub fn is_of_the_source(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Unwatched { .. } | Self::Defect(_))
+        matches!(self, Self::Unavailable(_) | Self::Unwatched { .. } | Self::BeingWritten(_) | Self::Defect(_))
     }
 }

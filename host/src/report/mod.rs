@@ -209,27 +209,35 @@ impl Report {
     pub fn module_loaded(&self, module: &ReadyModule) {
         let compile_ms = u64::try_from(module.compile_time.as_millis()).unwrap_or(u64::MAX);
         say!(info, self.subject, "module-loaded", {
-            digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms
+            digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms, cached = module.from_cache
         }; "the module is ready");
         self.metrics.module(&module.digest);
         self.state.module_ready(&module.digest);
     }
 
-    /// A new module is not taken.
-    pub fn module_rejected(&self, digest: Option<&str>, why: &dyn fmt::Display) {
-        say!(error, self.subject, "module-rejected", { digest = digest };
-            "the new module is not taken, the one before stays: {why}");
+    /// A module is not taken; `runs` is the one there is, if any.
+    pub fn module_rejected(&self, runs: Option<&Digest>, digest: Option<&Digest>, why: &dyn fmt::Display) {
+        let digest = digest.map(|digest| &**digest);
+        let then = match runs {
+            Some(_) => "the one before stays",
+            None => "and the task waits for one that is",
+        };
+        say!(error, self.subject, "module-rejected", { digest = digest }; "the new module is not taken, {then}: {why}");
         self.metrics.module_rejected();
         self.state.module_rejected(digest, &why.to_string());
         let which = digest.unwrap_or("the new module");
-        let note = format!("{} does not take {which}, the one before stays: {why}", self.subject.identity);
+        let note = format!("{} does not take {which}, {then}: {why}", self.subject.identity);
         self.happened(HappeningKind::ModuleRejected, note);
     }
 
-    /// The module's source cannot be reached for now.
-    pub fn module_source_unavailable(&self, why: &dyn fmt::Display) {
-        say!(warn, self.subject, "module-source-unavailable";
-            "changes of the module are not seen for now, the one there is stays: {why}");
+    /// The module's source cannot be reached for now; `runs` is the one there is, if any.
+    pub fn module_source_unavailable(&self, runs: Option<&Digest>, why: &dyn fmt::Display) {
+        match runs {
+            Some(_) => say!(warn, self.subject, "module-source-unavailable";
+                "changes of the module are not seen for now, the one there is stays: {why}"),
+            None => say!(warn, self.subject, "module-source-unavailable";
+                "the module cannot be had for now, and the task waits for it: {why}"),
+        }
     }
 
     /// The module's source tells nothing any more.

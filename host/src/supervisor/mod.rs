@@ -8,6 +8,7 @@ mod callbacks;
 mod candidacy;
 mod checkpoint;
 pub mod modules;
+pub mod ready;
 
 use std::{
     future::pending,
