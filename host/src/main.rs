@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(args) => commands::run(*args),
         Command::Dev(args) => commands::dev(args),
-        Command::Check { module } => commands::check(&module),
+        Command::Check { module, registry } => commands::check(&module, registry),
+        Command::Push(args) => commands::push(args),
         Command::StepDown(args) => commands::step_down(args),
         Command::Wit => commands::wit().map_err(Into::into),
     };

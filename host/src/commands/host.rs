@@ -151,7 +151,7 @@ impl Host {
             let task = spec.name.as_str();
             // The namespace is the ConfigMap's where the reference names none.
             let cannot = || format!("task {task}: module {} cannot be run", spec.module);
-            let versions = match followed.entry((spec.module.clone(), spec.namespace.clone())) {
+            let versions = match followed.entry((spec.module.clone(), spec.namespace.clone(), spec.origin.clone())) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     self.readiness.waits(task, "its module is being read");
