@@ -41,7 +41,7 @@ pub(super) enum Mood {
     Fails(StatusCode),
     /// So many seconds.
     AskedTooOften(u64),
-    /// Blobs are there.
+    /// Lets in who shows [`BASIC`], and sends on to there for blobs.
     RedirectsBlobs(String),
     /// Lets in who shows [`BASIC`].
     WantsPassword,
@@ -154,7 +154,7 @@ async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
             return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())], words)
                 .into_response();
         }
-        Mood::WantsPassword if authorization.as_deref() != Some(BASIC) => {
+        Mood::WantsPassword | Mood::RedirectsBlobs(_) if authorization.as_deref() != Some(BASIC) => {
             return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"registry\"")])
                 .into_response();
         }

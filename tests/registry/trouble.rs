@@ -84,7 +84,7 @@ fn a_registry_that_was_asked_too_often_is_left_alone_for_as_long_as_it_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let (registry, host) = running(folder.path());
     registry.set(Mood::AskedTooOften(5));
-    assert_unavailable(&host, 1, "slow down (it was asked too often; next in 5s)");
+    assert_unavailable(&host, 1, "answers 429 Too Many Requests (it was asked too often; next in 5s)");
     let asked = registry.seen().len();
     let next = registry.wait_for("the next request", |seen| seen.get(asked).map(|seen| seen.at));
     let waited = next - registry.seen()[asked - 1].at;
@@ -101,7 +101,7 @@ fn a_registry_that_fails_is_asked_less_and_less() {
     let (registry, host) = running(folder.path());
     let before = registry.seen().len();
     registry.set(Mood::Fails(StatusCode::BAD_GATEWAY));
-    assert_unavailable(&host, 1, "502 Bad Gateway: it is not well");
+    assert_unavailable(&host, 1, "it answers 502 Bad Gateway");
     let times: Vec<_> = registry.wait_for("four requests", |seen| {
         let failed: Vec<_> = seen[before..].iter().map(|seen| seen.at).collect();
         (failed.len() >= 5).then_some(failed)
@@ -120,16 +120,17 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
     elsewhere.put("1", &artifact);
     let docker = docker_config(&registry, "dXNlcjpwYXNzd29yZA==");
     let env = [("DOCKER_CONFIG", docker.path().to_str().expect("UTF-8"))];
-    registry.set(Mood::WantsPassword);
-    let said = check(&registry.module("1"), &[PLAIN], &env);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    // It remembers that it was let in with them, and does as before where it is sent on.
     registry.set(Mood::RedirectsBlobs(elsewhere.url()));
     let said = check(&registry.module("1"), &[PLAIN], &env);
     assert_eq!(said.code, Some(0), "{said:?}");
+    // Nor where that one asks for them, or names somebody else to show them to.
+    for mood in [Mood::WantsPassword, Mood::WantsToken] {
+        elsewhere.set(mood);
+        assert_refused(&check(&registry.module("1"), &[PLAIN], &env), 1, &["get blob", "401"]);
+    }
     let seen = elsewhere.seen();
-    assert!(seen.iter().any(|seen| seen.path.contains("/blobs/")), "{seen:?}");
-    assert!(seen.iter().all(|seen| seen.authorization.is_none()), "{seen:?}");
+    assert_eq!(seen.iter().filter(|seen| seen.path.contains("/blobs/")).count(), 3, "{seen:?}");
+    assert!(seen.iter().all(|seen| seen.authorization.is_none() && seen.path != "/token"), "{seen:?}");
     let shown = registry.seen().iter().filter(|seen| seen.authorization.as_deref() == Some(BASIC)).count();
     assert!(shown > 0, "the registry itself was shown them");
 }
@@ -236,6 +237,8 @@ fn what_is_no_module_says_what_it_is() {
     registry.put("text", &Artifact::of(b"hello"));
     assert_refused(&check(&registry.module("text"), &[PLAIN], &[]), 2, &["it is not WebAssembly"]);
     assert_refused(&check(&registry.module("none"), &[PLAIN], &[]), 2, &["there is no", "tasks/nightly:none"]);
+    registry.set(Mood::Fails(StatusCode::SERVICE_UNAVAILABLE));
+    assert_refused(&check(&registry.module("text"), &[PLAIN], &[]), 1, &["get manifest", "503", "it is not well"]);
     // Never without TLS unless it is said, on this machine either.
     assert_refused(&check(&registry.module("text"), &[], &[]), 1, &["is not reached"]);
 }
@@ -248,7 +251,8 @@ fn a_digest_is_fetched_once_and_not_looked_at_again() {
     registry.put("1", &artifact);
     let pinned = format!("{}@{}", registry.module("1"), artifact.digest());
     let by_digest = host("digest", &pinned, folder.path(), &[PLAIN]);
-    let by_tag = host("tag", &registry.module("1"), folder.path(), &[PLAIN, "--lease", "other"]);
+    let leases = folder.path().join("of-the-other");
+    let by_tag = host("tag", &registry.module("1"), &leases, &[PLAIN]);
     by_digest.wait_for_event("guest-output", 1);
     by_tag.wait_for_event("guest-output", 1);
     registry.put("1", &Artifact::of(&module("parked")));
