@@ -26,6 +26,7 @@ fn what_is_signed_with_the_key_is_taken_in_either_form_and_nothing_else_is() {
         trusted.sign(&module, form);
         let said = checked(&module);
         assert!(said.code == Some(0) && said.stdout.contains(&digest_of("parked")), "{form:?}: {said:?}");
+        assert!(said.stdout.contains("signed    with the key"), "{said:?}");
         // Both have signed it.
         assert_eq!(check(&module, &[PLAIN, "--cosign-key", text(&other_key)], &[]).code, Some(0), "{form:?}");
     }

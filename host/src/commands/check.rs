@@ -19,6 +19,7 @@ use crate::{
 /// This host cannot run it, and why.
 pub fn check(module: &Reference, registry: RegistryArgs) -> anyhow::Result<()> {
     let origin = Origin::from(registry).of(module)?;
+    let signed = origin.cosign_key.is_some();
     let workers = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let guests = GuestRuntime::new(workers.handle().clone())?;
     let bytes = workers.block_on(async {
@@ -38,6 +39,9 @@ pub fn check(module: &Reference, registry: RegistryArgs) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{module}: this host can run it")?;
     writeln!(out, "  digest    {}", ready.digest)?;
+    if signed {
+        writeln!(out, "  signed    with the key that was given")?;
+    }
     writeln!(out, "  size      {}", ready.size)?;
     writeln!(out, "  compiles  in {:.0?}", ready.compile_time)?;
     writeln!(out, "  exports   {}", ready.export())?;

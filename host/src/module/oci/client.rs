@@ -331,3 +331,45 @@ impl Registry {
             .ok_or_else(|| unreachable(&what, "there is no token in its answer".into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::RootCertStore;
+
+    use super::*;
+    use crate::guest::imports::http::tls;
+
+    fn registry(artifact: &str, plain_http: bool) -> Registry {
+        let reach = Reach { tls: tls::client_config(RootCertStore::empty()), plain_http };
+        Registry::new(&artifact.parse().expect("it is right"), reach, Credentials::OfDocker).expect("a URL")
+    }
+
+    fn url(text: &str) -> Url {
+        text.parse().expect("a URL")
+    }
+
+    #[test]
+    fn only_the_registry_itself_is_its_own() {
+        let ours = registry("r.example:5000/tasks/nightly", false);
+        assert_eq!(ours.url("manifests/1").as_str(), "https://r.example:5000/v2/tasks/nightly/manifests/1");
+        assert!(ours.is_own(&url("https://r.example:5000/elsewhere")));
+        for other in
+            ["https://r.example/v2/", "http://r.example:5000/", "https://a.r.example:5000/", "https://r.example.:5000/"]
+        {
+            assert!(!ours.is_own(&url(other)), "{other}");
+        }
+        assert_eq!(registry("docker.io/org/a", false).url("x").as_str(), "https://registry-1.docker.io/v2/org/a/x");
+    }
+
+    #[test]
+    fn nobody_is_asked_without_tls_unless_it_was_said() {
+        let (secure, plain) = (registry("r/a", false), registry("r/a", true));
+        assert!(secure.may_be_asked(&url("https://blobs/a")) && plain.may_be_asked(&url("http://blobs/a")));
+        assert!(plain.may_be_asked(&url("https://blobs/a")));
+        for refused in ["http://r/a", "ftp://r/a", "file:///etc/passwd"] {
+            assert!(!secure.may_be_asked(&url(refused)) && secure.url_named(refused).is_none(), "{refused}");
+        }
+        assert!(!plain.may_be_asked(&url("file:///etc/passwd")));
+        assert_eq!(secure.url_named("/v2/a/blobs/uploads/1?s=2").expect("it is its own").scheme(), "https");
+    }
+}
