@@ -196,6 +196,17 @@ pub struct RunArgs {
 /// How a module is had from an OCI registry, and whose signature it needs
 #[derive(Debug, clap::Args)]
 pub struct RegistryArgs {
+    /// How the registry is reached.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+    /// Take only what is signed with this key of cosign's
+    #[arg(long, value_name = "FILE")]
+    pub cosign_key: Option<CosignKey>,
+}
+
+/// How an OCI registry is reached, and as whom
+#[derive(Debug, clap::Args)]
+pub struct ReachArgs {
     /// Speak with the registry without TLS
     #[arg(long)]
     pub plain_http: bool,
@@ -206,15 +217,19 @@ pub struct RegistryArgs {
     /// docker's own config]
     #[arg(long, value_name = "NAME")]
     pub pull_secret: Option<Name>,
-    /// Take only what is signed with this key of cosign's
-    #[arg(long, value_name = "FILE")]
-    pub cosign_key: Option<CosignKey>,
+}
+
+impl From<ReachArgs> for Origin {
+    fn from(args: ReachArgs) -> Self {
+        let ReachArgs { plain_http, registry_ca_file, pull_secret } = args;
+        Self { plain_http, ca_file: registry_ca_file, pull_secret, ..Self::default() }
+    }
 }
 
 impl From<RegistryArgs> for Origin {
     fn from(args: RegistryArgs) -> Self {
-        let RegistryArgs { plain_http, registry_ca_file, pull_secret, cosign_key } = args;
-        Self { plain_http, ca_file: registry_ca_file, pull_secret, cosign_key, poll: Poll::default() }
+        let RegistryArgs { reach, cosign_key } = args;
+        Self { cosign_key, ..reach.into() }
     }
 }
 
@@ -259,15 +274,9 @@ pub struct PushArgs {
     /// $POD_NAMESPACE, the kubeconfig's, `default`]
     #[arg(long, short)]
     pub namespace: Option<Name>,
-    /// Speak with the registry without TLS
-    #[arg(long)]
-    pub plain_http: bool,
-    /// Certificate authorities to trust for the registry beside the system's, in PEM
-    #[arg(long, value_name = "FILE")]
-    pub registry_ca_file: Option<PathBuf>,
-    /// A Secret with credentials for the registry (kubernetes.io/dockerconfigjson) [default: docker's own config]
-    #[arg(long, value_name = "NAME")]
-    pub pull_secret: Option<Name>,
+    /// How the registry is reached.
+    #[command(flatten)]
+    pub reach: ReachArgs,
 }
 
 /// `leasehold step-down`

@@ -32,8 +32,8 @@ const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 /// # Errors
 /// This host could not run it, it does not fit, or it is not taken; and why.
 pub fn push(args: PushArgs) -> anyhow::Result<()> {
-    let PushArgs { file, to, namespace, plain_http, registry_ca_file, pull_secret } = args;
-    let origin = Origin { plain_http, ca_file: registry_ca_file, pull_secret, ..Origin::default() }.of(&to)?;
+    let PushArgs { file, to, namespace, reach } = args;
+    let origin = Origin::from(reach).of(&to)?;
     let environment = Environment::from(|name| std::env::var(name).ok());
     let namespace = namespace.map_or_else(|| environment.namespace(), |namespace| Ok(Some(namespace)))?;
     let workers = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
