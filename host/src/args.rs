@@ -10,8 +10,8 @@ use leasehold_core::task::Digest;
 use crate::{
     commands::{Language, Output},
     config::{
-        Allow, AllowKubernetes, CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice,
-        parse_digest, parse_size,
+        Allow, AllowKubernetes, CallbackTime, CosignKey, EnvVar, Name, OnReturnArg, Origin, Poll, ProgressDeadline,
+        Reference, StoreChoice, parse_digest, parse_size,
     },
     guest::{
         files::Folder,
@@ -42,6 +42,7 @@ Examples:
   leasehold run task.wasm                              the Lease is named after the file
   leasehold run task.wasm --lease nightly -n jobs      a Lease that was made beforehand
   leasehold run configmap:jobs/nightly/task.wasm       the component in a ConfigMap, followed as it changes
+  leasehold run oci:ghcr.io/org/task:1 --lease nightly in a registry, the tag followed
   leasehold run task.wasm --lease-store file:/tmp/l    without a cluster
   leasehold run --config host.yaml                     several tasks, one Lease each
 
@@ -67,11 +68,15 @@ Exit codes: 0 it is made, 2 a mistake in the call, 1 otherwise")]
     #[command(after_help = "\
 Example:
   leasehold check task.wasm
+  leasehold check oci:ghcr.io/org/task:1 --cosign-key cosign.pub
 
 Exit codes: 0 this host can run it, 2 it cannot")]
     Check {
-        /// The component's file, or `configmap:[NAMESPACE/]NAME/KEY`
+        /// The component's file, `configmap:[NAMESPACE/]NAME/KEY`, or `oci:REGISTRY/REPOSITORY[:TAG][@sha256:...]`
         module: Reference,
+        /// How it is had from a registry.
+        #[command(flatten)]
+        registry: RegistryArgs,
     },
     /// Show who has which Lease, since when, and whether it is still renewed
     ///
@@ -98,6 +103,16 @@ Examples:
 
 Exit codes: 0 it was explained, 2 a mistake in the call, 1 otherwise")]
     Explain(ExplainArgs),
+    /// Put a component where hosts find it: into a ConfigMap, or into an OCI registry
+    ///
+    /// What this host could not run is not pushed. Prints what to write into a task's config.
+    #[command(after_help = "\
+Examples:
+  leasehold push task.wasm configmap:jobs/nightly/task.wasm    1 MiB at most; compressed when needed
+  leasehold push task.wasm oci:ghcr.io/org/nightly:1.0         as `wkg oci push` does
+
+Exit codes: 0 it is there, 2 a mistake in the call or the module, 1 otherwise")]
+    Push(PushArgs),
     /// Ask the replica that holds a Lease to give it up, for another to take
     ///
     /// Asked through the Lease itself, so from anywhere with the rights to get and update it. The leader stops
@@ -121,13 +136,15 @@ Example:
 /// `leasehold run`
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The component: a file, or `configmap:[NAMESPACE/]NAME/KEY`; when it is replaced, the new one is swapped in
+    /// The component: a file, `configmap:[NAMESPACE/]NAME/KEY`, or `oci:REGISTRY/REPOSITORY[:TAG][@sha256:...]`; when
+    /// it is replaced, the new one is swapped in
     #[arg(required_unless_present = "config")]
     pub module: Option<Reference>,
     /// Several tasks, from a YAML file, instead of one by flags
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
-        "coordinated", "binary_version", "emulation_version", "identity", "adopt", "digest", "guest_args", "env", "memory",
+        "coordinated", "binary_version", "emulation_version", "identity", "adopt", "digest", "plain_http",
+        "registry_ca_file", "pull_secret", "cosign_key", "poll", "guest_args", "env", "memory",
         "stop_grace", "progress_deadline", "callback_time", "on_return", "allow_http", "allow_kubernetes", "allow_tcp",
         "allow_files",
         "admin", "cache", "cache_size",
@@ -173,6 +190,12 @@ pub struct RunArgs {
     /// Run only a module with this digest (sha256:...)
     #[arg(long, value_parser = parse_digest)]
     pub digest: Option<Digest>,
+    /// How it is had from a registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// How often the tag of a module in a registry is looked at [default: 1m]
+    #[arg(long, value_name = "TIME")]
+    pub poll: Option<Poll>,
     /// An argument for the component; may be repeated
     #[arg(long = "arg", value_name = "ARG")]
     pub guest_args: Vec<String>,
@@ -212,6 +235,46 @@ pub struct RunArgs {
     /// How much the log tells [default: $RUST_LOG, else info]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
+}
+
+/// How a module is had from an OCI registry, and whose signature it needs
+#[derive(Debug, clap::Args)]
+pub struct RegistryArgs {
+    /// How the registry is reached.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+    /// Take only what is signed with this key of cosign's
+    #[arg(long, value_name = "FILE")]
+    pub cosign_key: Option<CosignKey>,
+}
+
+/// How an OCI registry is reached, and as whom
+#[derive(Debug, clap::Args)]
+pub struct ReachArgs {
+    /// Speak with the registry without TLS
+    #[arg(long)]
+    pub plain_http: bool,
+    /// Certificate authorities to trust for the registry beside the system's, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub registry_ca_file: Option<PathBuf>,
+    /// A Secret with credentials for the registry, of the task's namespace (kubernetes.io/dockerconfigjson) [default:
+    /// docker's own config]
+    #[arg(long, value_name = "NAME")]
+    pub pull_secret: Option<Name>,
+}
+
+impl From<ReachArgs> for Origin {
+    fn from(args: ReachArgs) -> Self {
+        let ReachArgs { plain_http, registry_ca_file, pull_secret } = args;
+        Self { plain_http, ca_file: registry_ca_file, pull_secret, ..Self::default() }
+    }
+}
+
+impl From<RegistryArgs> for Origin {
+    fn from(args: RegistryArgs) -> Self {
+        let RegistryArgs { reach, cosign_key } = args;
+        Self { cosign_key, ..reach.into() }
+    }
 }
 
 /// What a component may do beyond computing; the config file has more of it
@@ -281,6 +344,22 @@ pub struct ExplainArgs {
     /// Where the Lease is kept: `kubernetes`, or `file:FOLDER` on this machine
     #[arg(long, default_value = "kubernetes")]
     pub lease_store: StoreChoice,
+}
+
+/// `leasehold push`
+#[derive(Debug, clap::Args)]
+pub struct PushArgs {
+    /// The component's file
+    pub file: PathBuf,
+    /// `configmap:[NAMESPACE/]NAME/KEY`, or `oci:REGISTRY/REPOSITORY[:TAG]`
+    pub to: Reference,
+    /// The namespace of a ConfigMap, or of the pull secret, that is named without one [default: $NAMESPACE,
+    /// $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// How the registry is reached.
+    #[command(flatten)]
+    pub reach: ReachArgs,
 }
 
 /// `leasehold step-down`

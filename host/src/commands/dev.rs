@@ -5,7 +5,7 @@ use leasehold_core::{task::TaskConfig, timing::Timing};
 use super::host::host;
 use crate::{
     args::DevArgs,
-    config::{AtStart, Config, ConfigError, EnvVar, Reference, StoreChoice, TaskSpec},
+    config::{AtStart, Config, ConfigError, EnvVar, Origin, Reference, StoreChoice, TaskSpec},
     guest::runtime::GuestConfig,
     log,
     module::{ModuleSource, cargo::Package},
@@ -35,6 +35,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         lease: name.clone(),
         name,
         module: Reference::File(folder),
+        origin: Origin::default(),
         digest: None,
         namespace: None,
         adopt: false,

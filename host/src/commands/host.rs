@@ -163,7 +163,7 @@ impl Host {
             let spec = with_grants(spec, &self.cluster).await?;
             let http = http_grant(&spec, &self.cluster).await?;
             // The namespace is the ConfigMap's where the reference names none.
-            let versions = match sources.entry((spec.module.clone(), spec.namespace.clone())) {
+            let versions = match sources.entry((spec.module.clone(), spec.namespace.clone(), spec.origin.clone())) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let source = open(&spec, &self.cluster).await?;

@@ -24,5 +24,5 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         }
     };
     log::init(config.log_format, log_level)?;
-    host(config, async |task, cluster| source(&task.module, task.namespace.as_ref(), cluster).await)
+    host(config, async |task, cluster| source(&task.module, task.namespace.as_ref(), &task.origin, cluster).await)
 }

@@ -16,6 +16,7 @@ use super::{
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
+    oci::{Origin, RegistryFile, VerifyFile},
     parse_digest, parse_size,
 };
 use crate::{
@@ -50,6 +51,10 @@ struct Task {
     module: Parsed<Reference>,
     #[serde(default)]
     digest: Option<Pin>,
+    #[serde(default)]
+    registry: RegistryFile,
+    #[serde(default)]
+    verify: Option<VerifyFile>,
     #[serde(default)]
     lease: Option<Spanned<Lease>>,
     #[serde(default)]
@@ -193,7 +198,10 @@ fn explained(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError
 
 fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, String)> {
     let lease_line = task.lease.as_ref().map(|lease| lease.referenced.line());
-    let Task { name, module, digest, lease, adopt, args, env, allow, limits, on_return } = task;
+    let Task { name, module, digest, registry, verify, lease, adopt, args, env, allow, limits, on_return } = task;
+    let origin = Origin::written(registry, verify)
+        .of(&module.0)
+        .map_err(|error| (None, format!("task {:?}: {error}", name.as_str())))?;
     let lease = lease.map(|lease| lease.value).unwrap_or_default();
     let or = |given: Option<Parsed<humantime::Duration>>, default| given.map_or(default, |given| given.0.into());
     let default = Timing::default();
@@ -219,6 +227,7 @@ fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, 
         lease: lease.name.unwrap_or_else(|| name.clone()),
         name,
         module: module.0,
+        origin,
         digest: digest.map(|digest| digest.0),
         namespace: lease.namespace,
         adopt,
@@ -249,6 +258,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::{CosignKey, Poll};
 
     fn refused(text: &str) -> String {
         parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect_err("it has a mistake").to_string()
@@ -364,9 +374,28 @@ mod tests {
     }
 
     #[test]
+    fn a_registry_and_a_key_are_taken_as_written() {
+        let text = "tasks:\n- name: a\n  module: oci:r/a\n  \
+                    registry: {plainHttp: true, caFile: ca.pem, pullSecret: pull, poll: 30s}\n  \
+                    verify:\n    cosignKey: |\n      -----BEGIN PUBLIC KEY-----\n      AAAA\n";
+        let config = parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect("it is right");
+        let origin = Origin {
+            plain_http: true,
+            ca_file: Some("ca.pem".into()),
+            pull_secret: Some("pull".parse().expect("a name")),
+            poll: Poll(Duration::from_secs(30)),
+            cosign_key: Some(CosignKey::Pem("-----BEGIN PUBLIC KEY-----\nAAAA".into())),
+        };
+        assert_eq!(config.tasks[0].origin, origin);
+    }
+
+    #[test]
     fn values_that_do_not_parse_say_what_would() {
         assert!(refused("tasks: [{name: A, module: a.wasm}]").contains("lower-case"));
-        assert!(refused("tasks: [{name: a, module: 'oci:r/a:1'}]").contains("path of a file"));
+        assert!(refused("tasks: [{name: a, module: 'https://r/a'}]").contains("path of a file"));
+        assert!(refused("tasks: [{name: a, module: 'oci:r'}]").contains("which repository"));
+        let file = refused("tasks:\n- {name: a, module: a.wasm, verify: {cosignKey: cosign.pub}}");
+        assert!(file.contains("line 2") && file.contains("a cosign key is for a module in a registry"), "{file}");
         assert!(refused("tasks: [{name: a, module: a.wasm, digest: abc}]").contains("sha256:"));
         assert!(refused("tasks: [{name: a, module: a.wasm, onReturn: maybe}]").contains("hold"));
         assert!(refused("leaseStore: etcd\ntasks: []").contains("file:FOLDER"));

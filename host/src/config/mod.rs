@@ -4,6 +4,7 @@ mod allow;
 mod candidate;
 mod env;
 mod file;
+mod oci;
 mod reference;
 mod values;
 
@@ -24,6 +25,7 @@ pub use allow::{Allow, AllowKubernetes, ServiceAccount};
 pub use candidate::{CandidateVersions, check_identity};
 pub use env::{EnvName, EnvRef, KeyRef, ValueFrom};
 pub use file::parse as parse_file;
+pub use oci::{CosignKey, OciReference, Origin, Poll};
 pub use reference::Reference;
 pub use values::{CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, parse_digest, parse_size};
 
@@ -104,6 +106,8 @@ pub struct TaskSpec {
     pub name: Name,
     /// Where the component is.
     pub module: Reference,
+    /// How it is had from a registry, and whose signature it needs.
+    pub origin: Origin,
     /// Only a module with this digest is run.
     pub digest: Option<Digest>,
     /// `None` takes the host's own namespace.
@@ -182,6 +186,8 @@ impl Config {
             identity,
             adopt,
             digest,
+            registry,
+            poll,
             guest_args,
             env,
             memory,
@@ -197,6 +203,7 @@ impl Config {
             log_level: _,
         } = args;
         let module = module.ok_or_else(|| ConfigError("give a module, or --config with a file of tasks".into()))?;
+        let origin = Origin { poll: poll.unwrap_or_default(), ..registry.into() }.of(&module)?;
         let timing = Timing::new(lease_duration.into(), renew_deadline.into(), retry_period.into())
             .map_err(|error| ConfigError(format!("--lease-duration, --renew-deadline, --retry-period: {error}")))?;
         let coordinated = match coordinated {
@@ -219,6 +226,7 @@ impl Config {
             lease: lease.unwrap_or_else(|| name.clone()),
             name,
             module,
+            origin,
             digest,
             namespace,
             adopt,

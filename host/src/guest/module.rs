@@ -94,6 +94,12 @@ impl ReadyModule {
         imports(self.world.linked().component())
     }
 
+    /// The names of what it exports.
+    pub fn exports(&self) -> Vec<String> {
+        let component = self.world.linked().component();
+        component.component_type().exports(component.engine()).map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// Whether it hears of the end of terms, and of who leads.
     pub fn observes(&self) -> bool {
         self.world.observes()

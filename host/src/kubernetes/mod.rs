@@ -12,6 +12,7 @@ pub mod events;
 pub mod holder;
 pub mod own_pod;
 pub mod pods;
+pub mod pull_secret;
 pub mod shared;
 pub mod watch;
 mod words;
