@@ -47,7 +47,10 @@ impl Readiness {
 
     /// What the task of this name waits for; `None` when it is ready.
     pub fn wait_of(&self, task: &str) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(task).cloned().flatten()
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(task) {
+            Some(State::Waits(what)) => Some(what.clone()),
+            _ => None,
+        }
     }
 
     /// A line a task; as an error, unless all are ready.
