@@ -132,26 +132,35 @@ impl Folder {
             _ => PathBuf::from("."),
         };
         let mut this = Self { path, file: file.to_owned(), wanted, watch: None, unwatched: None };
-        this.begin(place(&this.path));
+        if let Some(place) = place(&this.path).filter(|_| wanted) {
+            let begun = Watch::new(&this.path, &this.file);
+            this.begun(place, begun);
+        }
         this
     }
 
-    /// Sees to it that the folder that is there now is the one that is watched.
+    /// Sees to it that the folder that is there now is the one that is watched. Not on the control thread, as
+    /// [`look`].
     async fn watch(&mut self) {
         let path = self.path.clone();
         let now = tokio::task::spawn_blocking(move || place(&path)).await.ok().flatten();
         let gone = self.watch.as_ref().is_some_and(|(_, watch)| matches!(watch.writer(), Writer::FolderGone));
-        if gone || self.watch.as_ref().map(|(place, _)| *place) != now {
-            self.begin(now);
+        if !gone && self.watch.as_ref().map(|(place, _)| *place) == now {
+            return;
+        }
+        self.watch = None;
+        if let Some(place) = now.filter(|_| self.wanted) {
+            let (path, file) = (self.path.clone(), self.file.clone());
+            if let Ok(begun) = tokio::task::spawn_blocking(move || Watch::new(&path, &file)).await {
+                self.begun(place, begun);
+            }
         }
     }
 
-    fn begin(&mut self, now: Option<Place>) {
-        self.watch = None;
-        let Some(now) = now.filter(|_| self.wanted) else { return };
-        match Watch::new(&self.path, &self.file) {
+    fn begun(&mut self, place: Place, begun: notify::Result<Watch>) {
+        match begun {
             Ok(watch) => {
-                self.watch = Some((now, watch));
+                self.watch = Some((place, watch));
                 self.unwatched = None;
             }
             Err(error) => {
