@@ -71,8 +71,7 @@ impl OciModule {
     /// # Cancel safety
     /// May be dropped at any time.
     pub(super) async fn read(&self) -> Result<Vec<u8>, OciError> {
-        let bytes = self.0.in_time(self.0.fetch_but(None)).await?;
-        Ok(bytes.unwrap_or_default())
+        self.0.in_time(async { self.0.module_of(self.0.manifest().await?).await }).await
     }
 
     /// The bytes again, each time the tag names another manifest; and what went wrong. With a digest, only until it is
@@ -149,24 +148,31 @@ impl Inner {
 
     /// A manifest that is what it was needs no second look, unless it had no signature, which may come after it.
     async fn fetch_if_changed(&self) -> Result<Option<Vec<u8>>, OciError> {
-        if let (Some(known), None) = (self.done_with(), &self.artifact.digest)
-            && self.registry.digest_of(self.artifact.tag()).await? == Some(known)
+        let known = self.done_with();
+        if known.is_some()
+            && self.artifact.digest.is_none()
+            && self.registry.digest_of(self.artifact.tag()).await? == known
         {
             return Ok(None);
         }
-        self.fetch_but(self.done_with()).await
-    }
-
-    /// The module, unless its manifest is this one.
-    async fn fetch_but(&self, known: Option<Digest>) -> Result<Option<Vec<u8>>, OciError> {
-        let Self { registry, artifact, .. } = self;
-        let named = artifact.digest.as_deref().unwrap_or_else(|| artifact.tag());
-        let Fetched { manifest, digest: of_manifest } = registry.manifest(named).await?.ok_or_else(|| {
-            OciError::Missing(format!("there is no {artifact}: {} knows no such artifact", artifact.registry))
-        })?;
-        if known.as_ref() == Some(&of_manifest) {
+        let fetched = self.manifest().await?;
+        if known.as_ref() == Some(&fetched.digest) {
             return Ok(None);
         }
+        self.module_of(fetched).await.map(Some)
+    }
+
+    async fn manifest(&self) -> Result<Fetched, OciError> {
+        let Self { registry, artifact, .. } = self;
+        let named = artifact.digest.as_deref().unwrap_or_else(|| artifact.tag());
+        registry.manifest(named).await?.ok_or_else(|| {
+            OciError::Missing(format!("there is no {artifact}: {} knows no such artifact", artifact.registry))
+        })
+    }
+
+    async fn module_of(&self, fetched: Fetched) -> Result<Vec<u8>, OciError> {
+        let Self { registry, artifact, .. } = self;
+        let Fetched { manifest, digest: of_manifest } = fetched;
         if let Some(key) = &self.key {
             verify::check(registry, key, &of_manifest).await?;
         }
@@ -197,7 +203,7 @@ impl Inner {
             });
         }
         self.set_done_with(of_manifest);
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 
     fn set_done_with(&self, digest: Digest) {
