@@ -82,6 +82,10 @@ finds! {
     saves_that_are_patches: SavesArePatches, as LateSave | CheckpointLost;
     loads_of_what_was_acquired: LoadsWhatItAcquired, as SaveLost;
     loads_that_do_not_wait: LoadsDoNotWait, as LateSave;
+    refusals_that_nobody_is_told_of: RefusalsUntold, as NotTheSame;
+    refusals_that_nobody_hears_of: RefusalsUnheard, as RefusedStarted | NotTheSame;
+    swaps_that_give_the_lease_up: SwapsStepDown, as SwapEndsTerm | NotTheSame;
+    bad_modules_that_stay: BadModulesStay, as NotTheSame;
     that_nobody_leads_any_more: NeverHeals, as NobodyLeads;
 }
 

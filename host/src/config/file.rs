@@ -12,7 +12,7 @@ use serde_saphyr::Spanned;
 
 use super::{
     Allow, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline,
-    Reference, StoreChoice, TaskSpec,
+    Reference, StoreChoice, SwapArg, TaskSpec,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
@@ -56,6 +56,16 @@ struct Task {
     limits: Limits,
     #[serde(default)]
     on_return: OnReturnArg,
+    #[serde(default)]
+    swap: Swap,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Swap {
+    #[serde(default)]
+    policy: SwapArg,
+    probation: Option<Parsed<humantime::Duration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -176,7 +186,7 @@ fn explained(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError
 
 fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, String)> {
     let lease_line = task.lease.as_ref().map(|lease| lease.referenced.line());
-    let Task { name, module, digest, lease, adopt, args, env, allow, limits, on_return } = task;
+    let Task { name, module, digest, lease, adopt, args, env, allow, limits, on_return, swap } = task;
     let lease = lease.map(|lease| lease.value).unwrap_or_default();
     let or = |given: Option<Parsed<humantime::Duration>>, default| given.map_or(default, |given| given.0.into());
     let default = Timing::default();
@@ -211,6 +221,8 @@ fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, 
             stop_grace: or(limits.stop_grace, policy.stop_grace),
             progress_deadline: limits.progress_deadline.map(|deadline| deadline.0.0),
             on_return: on_return.into(),
+            swap: swap.policy.into(),
+            probation: or(swap.probation, policy.probation),
             ..policy
         },
         allow: Allow::of(allow, limits.http, limits.tcp),
@@ -231,6 +243,8 @@ fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, 
 mod tests {
     use std::time::Duration;
 
+    use leasehold_core::task::SwapPolicy;
+
     use super::*;
 
     fn refused(text: &str) -> String {
@@ -247,7 +261,7 @@ mod tests {
              lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s}\n  \
              args: [--all]\n  env: {REGION: eu}\n  \
              limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s, progressDeadline: 30s, \
-             callbackTime: 2s}\n  onReturn: release\n",
+             callbackTime: 2s}\n  onReturn: release\n  swap: {policy: nextTerm, probation: 1m}\n",
             LogFormat::Text,
             &Environment::default(),
         )
@@ -260,6 +274,7 @@ mod tests {
         assert_eq!(task.guest.output, ByteSize::mib(1));
         assert_eq!(task.guest.cpu, "500m".parse().ok());
         assert_eq!(task.policy.stop_grace, Duration::from_secs(1));
+        assert_eq!((task.policy.swap, task.policy.probation), (SwapPolicy::NextTerm, Duration::from_secs(60)));
         assert_eq!(task.guest.callback_time, Duration::from_secs(2));
         assert_eq!(task.policy.progress_deadline, Some(Duration::from_secs(30)));
     }
@@ -291,6 +306,8 @@ mod tests {
         let config = parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect("it is right");
         assert_eq!(config.tasks[0].lease.as_str(), "a");
         assert_eq!(config.tasks[0].policy.progress_deadline, None);
+        let policy = &config.tasks[0].policy;
+        assert_eq!((policy.swap, policy.probation), (SwapPolicy::Now, Duration::from_secs(30)));
         assert_eq!(config.tasks[0].guest.callback_time, Duration::from_secs(5));
     }
 
@@ -336,6 +353,7 @@ mod tests {
         assert!(refused("tasks: [{name: a, module: 'oci:r/a:1'}]").contains("path of a file"));
         assert!(refused("tasks: [{name: a, module: a.wasm, digest: abc}]").contains("sha256:"));
         assert!(refused("tasks: [{name: a, module: a.wasm, onReturn: maybe}]").contains("hold"));
+        assert!(refused("tasks: [{name: a, module: a.wasm, swap: {policy: later}}]").contains("nextTerm"));
         assert!(refused("leaseStore: etcd\ntasks: []").contains("file:FOLDER"));
         let hasty = refused("tasks: [{name: a, module: a.wasm, limits: {progressDeadline: 1ms}}]");
         assert!(hasty.contains("line 1") && hasty.contains("at least 100ms"), "{hasty}");

@@ -6,6 +6,7 @@ mod checkpoint;
 pub mod coordinated;
 pub mod file;
 pub mod kubernetes;
+mod modules;
 pub mod room;
 pub mod shared;
 
@@ -17,3 +18,9 @@ pub const TOKEN_ANNOTATION: &str = "leasehold.dev/token";
 pub const STEP_DOWN_ANNOTATION: &str = "leasehold.dev/step-down";
 /// The annotation that keeps the task's state for its next leader, in base64.
 pub const CHECKPOINT_ANNOTATION: &str = "leasehold.dev/checkpoint";
+/// The annotation that names the module that runs in the holder's term, by its digest.
+pub const MODULE_ANNOTATION: &str = "leasehold.dev/module";
+/// The annotation that names the newest module that has come through its probation.
+pub const GOOD_MODULE_ANNOTATION: &str = "leasehold.dev/good-module";
+/// The annotation that names a module that has failed in its probation.
+pub const REFUSED_MODULE_ANNOTATION: &str = "leasehold.dev/refused-module";

@@ -6,8 +6,9 @@
 
 pub mod health;
 pub mod metrics;
+pub mod modules;
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, sync::Mutex, time::Duration};
 
 use leasehold_core::{
     checkpoint::STATE_BYTES_MAX,
@@ -21,6 +22,7 @@ use crate::{
     log::{Subject, say},
 };
 use metrics::TaskMetrics;
+use modules::{ModuleStatus, RefusedModule};
 
 /// Something that is worth a Kubernetes Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub enum HappeningKind {
     ModuleSwapped,
     /// A new module is not taken.
     ModuleRejected,
+    /// A new module has failed, and the one before runs again.
+    ModuleRolledBack,
 }
 
 /// So many may wait while the API server is slow; more are left out, and that is told.
@@ -60,12 +64,13 @@ pub struct Report {
     pub subject: Subject,
     metrics: TaskMetrics,
     happenings: Option<mpsc::Sender<Happening>>,
+    modules: Mutex<ModuleStatus>,
 }
 
 impl Report {
     /// Without `happenings`, no Events are made.
     pub fn new(subject: Subject, metrics: TaskMetrics, happenings: Option<mpsc::Sender<Happening>>) -> Self {
-        Self { subject, metrics, happenings }
+        Self { subject, metrics, happenings, modules: Mutex::default() }
     }
 
     fn happened(&self, kind: HappeningKind, note: String) {
@@ -166,7 +171,7 @@ impl Report {
         say!(info, self.subject, "module-loaded", {
             digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms
         }; "the module is ready");
-        self.metrics.module(&module.digest);
+        self.rejected(None);
     }
 
     /// A new module is not taken.
@@ -174,6 +179,7 @@ impl Report {
         say!(error, self.subject, "module-rejected", { digest = digest };
             "the new module is not taken, the one before stays: {why}");
         self.metrics.module_rejected();
+        self.rejected(Some(RefusedModule { digest: digest.map(Digest::from), why: why.to_string() }));
         let which = digest.unwrap_or("the new module");
         let note = format!("{} does not take {which}, the one before stays: {why}", self.subject.identity);
         self.happened(HappeningKind::ModuleRejected, note);
