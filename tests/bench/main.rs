@@ -6,6 +6,7 @@ mod guests;
 mod memory;
 mod scale;
 mod standbys;
+mod swaps;
 mod work;
 
 fn main() {
@@ -41,5 +42,8 @@ fn main() {
     }
     if wanted("standbys") {
         standbys::standbys();
+    }
+    if wanted("swaps") {
+        swaps::swaps();
     }
 }

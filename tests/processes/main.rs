@@ -19,6 +19,7 @@ mod outcomes;
 mod progress;
 mod scale;
 mod step_down;
+mod swaps;
 
 use std::time::Duration;
 

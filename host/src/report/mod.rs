@@ -179,7 +179,7 @@ impl Report {
         say!(error, self.subject, "module-rejected", { digest = digest };
             "the new module is not taken, the one before stays: {why}");
         self.metrics.module_rejected();
-        self.rejected(Some(RefusedModule { digest: digest.map(Digest::from), why: why.to_string() }));
+        self.rejected(Some(RefusedModule { digest: digest.map(str::to_owned), why: why.to_string() }));
         let which = digest.unwrap_or("the new module");
         let note = format!("{} does not take {which}, the one before stays: {why}", self.subject.identity);
         self.happened(HappeningKind::ModuleRejected, note);

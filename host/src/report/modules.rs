@@ -14,16 +14,16 @@ use crate::log::say;
 pub struct ModuleStatus {
     /// It runs here, because this replica leads.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub runs: Option<Digest>,
+    pub runs: Option<String>,
     /// It would be run in a new term.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<Digest>,
+    pub next: Option<String>,
     /// It is ready, and another one runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<WaitingModule>,
     /// The newest that has come through its probation, here or elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub good: Option<Digest>,
+    pub good: Option<String>,
     /// It has failed in its probation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<RefusedModule>,
@@ -36,7 +36,7 @@ pub struct ModuleStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WaitingModule {
     /// Which.
-    pub digest: Digest,
+    pub digest: String,
     /// For what, in a few words.
     pub why: &'static str,
 }
@@ -46,7 +46,7 @@ pub struct WaitingModule {
 pub struct RefusedModule {
     /// Which; `None` where there are no bytes to be had.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
+    pub digest: Option<String>,
     /// What is wrong with it.
     pub why: String,
 }
@@ -75,11 +75,13 @@ impl Report {
     pub(crate) fn modules(&self, view: &ModulesView) {
         let ModulesView { runs, next, waits, good, refused } = view;
         self.update(|status| {
-            (status.runs, status.next, status.good) = (runs.clone(), next.clone(), good.clone());
-            status.waits = waits.clone().map(|(digest, why)| WaitingModule { digest, why: words(why) });
-            if status.refused.as_ref().and_then(|known| known.digest.as_ref()) != refused.as_ref() {
+            let text = |digest: &Option<Digest>| digest.as_ref().map(ToString::to_string);
+            (status.runs, status.next, status.good) = (text(runs), text(next), text(good));
+            status.waits =
+                waits.clone().map(|(digest, why)| WaitingModule { digest: digest.to_string(), why: words(why) });
+            if status.refused.as_ref().and_then(|known| known.digest.as_deref()) != refused.as_deref() {
                 let why = || ELSEWHERE.to_owned();
-                status.refused = refused.clone().map(|digest| RefusedModule { digest: Some(digest), why: why() });
+                status.refused = text(refused).map(|digest| RefusedModule { digest: Some(digest), why: why() });
             }
         });
         let waits = waits.as_ref().map(|(digest, _)| digest);
@@ -105,7 +107,7 @@ impl Report {
         say!(error, self.subject, "module-rolled-back", { digest = &**refused, to = &**to };
             "the new module has failed in its probation, and the last one that worked runs again: {why}");
         self.metrics.swap_result("rolled-back");
-        let refusal = RefusedModule { digest: Some(refused.clone()), why: why.to_owned() };
+        let refusal = RefusedModule { digest: Some(refused.to_string()), why: why.to_owned() };
         self.update(|status| status.refused = Some(refusal));
         let note = format!("{} runs {to} again: {refused} has failed in its probation: {why}", self.subject.identity);
         self.happened(HappeningKind::ModuleRolledBack, note);

@@ -17,14 +17,18 @@ use crate::{election::Term, lease::LeaseModules, time::BootTime};
 
 use super::{Digest, Module, ModulesView, SwapNotice, SwapPolicy, TaskConfig, Waits};
 
+/// Each takes memory.
+const KEPT_MAX: usize = 2;
+
 #[derive(Clone, Debug)]
 pub(super) struct Modules {
     policy: SwapPolicy,
     probation: Duration,
     /// What the source has.
     offered: Option<Module>,
-    /// Ready beside it: the last one that has worked, or at least has not failed.
-    kept: Option<Module>,
+    /// Ready beside it, the newest last: one that has worked, and one that came after it and may yet turn out to have
+    /// worked elsewhere. [`KEPT_MAX`] at most.
+    kept: Vec<Module>,
     /// What was last started, and in which term.
     started: Option<(Term, Module)>,
     /// The newest that has worked, here or elsewhere.
@@ -57,7 +61,7 @@ impl Modules {
             policy: config.swap,
             probation: config.probation,
             offered: None,
-            kept: None,
+            kept: Vec::new(),
             started: None,
             good: None,
             refused: None,
@@ -74,13 +78,10 @@ impl Modules {
             return;
         }
         let before = self.offered.replace(module);
-        if let Some(before) = before {
-            let kept_is_needed =
-                self.kept.as_ref().is_some_and(|kept| self.is_good(kept) || self.is_running_somewhere(kept));
-            let refused = self.refused.take_if(|refused| *refused == before.digest).is_some();
-            if self.is_good(&before) || (!kept_is_needed && !refused) {
-                self.kept = Some(before);
-            }
+        if let Some(before) = before
+            && self.refused.take_if(|refused| *refused == before.digest).is_none()
+        {
+            self.keep(before);
         }
         let offers_it = self.also_refused.as_ref() == self.offered.as_ref().map(|offered| &offered.digest);
         if offers_it || self.refused.is_none() {
@@ -116,8 +117,15 @@ impl Modules {
 
     /// What would be run in a new term.
     pub(super) fn wanted(&self) -> Option<&Module> {
-        let kept = self.kept.as_ref().filter(|_| self.offers_refused());
+        let kept = if self.offers_refused() { self.best_kept() } else { None };
         kept.or(self.offered.as_ref())
+    }
+
+    /// One that has worked, or else is what the leader runs, or else the newest.
+    fn best_kept(&self) -> Option<&Module> {
+        let kept = || self.kept.iter();
+        let runs = |module: &&Module| self.runs_elsewhere.as_ref() == Some(&module.digest);
+        kept().find(|module| self.is_good(module)).or_else(|| kept().find(runs)).or(self.kept.last())
     }
 
     /// The one that runs is asked to make room.
@@ -147,8 +155,7 @@ impl Modules {
         if self.refused.as_ref() == Some(&module.digest) || self.offered.as_ref() == Some(module) {
             (self.refused, self.also_refused) = (None, None);
         }
-        self.kept = Some(module.clone());
-        self.drop_kept();
+        self.keep(module.clone());
         Some(SwapNotice::Worked(module.digest.clone()))
     }
 
@@ -167,7 +174,7 @@ impl Modules {
         if self.offers_refused() {
             return Verdict::GiveUp;
         }
-        match self.kept.clone().filter(|kept| self.is_good(kept)) {
+        match self.kept.iter().find(|kept| self.is_good(kept)).cloned() {
             Some(kept) => {
                 self.started = None;
                 self.also_refused = self.refused.replace(module.digest.clone()).or(self.also_refused.take());
@@ -218,7 +225,7 @@ impl Modules {
     /// Whether this one may yet be started.
     pub(super) fn needs(&self, digest: &Digest) -> bool {
         let started = self.started.as_ref().map(|(_, module)| module);
-        [&self.offered, &self.kept].into_iter().flatten().chain(started).any(|module| module.digest == *digest)
+        self.offered.iter().chain(&self.kept).chain(started).any(|module| module.digest == *digest)
     }
 
     fn waits(&self, running: Option<(&Module, Term)>) -> Option<(Digest, Waits)> {
@@ -236,21 +243,31 @@ impl Modules {
         self.good.as_ref() == Some(&module.digest) && self.refused.as_ref() != Some(&module.digest)
     }
 
-    fn is_running_somewhere(&self, module: &Module) -> bool {
-        let started = self.started.as_ref().is_some_and(|(_, started)| started == module);
-        started || self.runs_elsewhere.as_ref() == Some(&module.digest)
-    }
-
     fn offers_refused(&self) -> bool {
         self.refused.is_some() && self.offered.as_ref().map(|offered| &offered.digest) == self.refused.as_ref()
     }
 
-    /// There is nothing to go back to from what has worked, or to go back to itself.
+    fn keep(&mut self, module: Module) {
+        self.kept.retain(|kept| kept.digest != module.digest);
+        self.kept.push(module);
+        self.drop_kept();
+    }
+
+    /// There is nothing to go back to from what has worked, nor to what is older than that.
     fn drop_kept(&mut self) {
         let Some(offered) = &self.offered else { return };
         if self.is_good(offered) {
-            self.kept = None;
+            self.kept.clear();
         }
-        self.kept.take_if(|kept| kept.digest == offered.digest);
+        self.kept.retain(|kept| kept.digest != offered.digest);
+        if let Some(good) = self.kept.iter().position(|kept| self.is_good(kept)) {
+            self.kept.drain(..good);
+        }
+        if self.kept.len() > KEPT_MAX {
+            // Of those, the first may have worked, and the last is the newest.
+            let started = self.started.as_ref().map(|(_, module)| module);
+            let first_is_needed = self.is_good(&self.kept[0]) || started == self.kept.first();
+            self.kept.remove(usize::from(first_is_needed));
+        }
     }
 }

@@ -386,3 +386,28 @@ fn a_refusal_that_was_not_written_is_not_forgotten_for_an_older_one_that_was() {
     assert_eq!(bench.writes(), ["a", "a", "c"]);
     assert_eq!(bench.module(73_000, "b"), NONE, "and b has failed as well, by what the lease said");
 }
+
+#[test]
+fn a_standby_that_hears_late_what_has_worked_still_has_it() {
+    let mut bench = Bench::with(config());
+    bench.module(0, "a");
+    bench.lease_says(1_000, "a", "a", "");
+    bench.module(2_000, "b");
+    bench.module(40_000, "c");
+    bench.lease_says(50_000, "b", "b", "c");
+    assert_eq!(bench.told(), [Refused { refused: digest("c"), instead: Some(digest("b")) }]);
+    assert!(!bench.task.needs(&digest("a")));
+    assert_eq!(bench.leads(60_000, leading(2, true)), [start(1, "b", 2)]);
+}
+
+#[test]
+fn of_many_modules_few_are_kept() {
+    let mut bench = Bench::with(config());
+    let names: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+    for name in &names {
+        bench.module(0, name);
+        bench.lease_says(0, "0", "0", "");
+        assert!(names.iter().filter(|name| bench.task.needs(&digest(name))).count() <= 3);
+        assert!(bench.task.needs(&digest("0")), "it has worked");
+    }
+}
