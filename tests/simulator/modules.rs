@@ -51,6 +51,8 @@ pub(crate) enum Change {
 pub(crate) struct Told {
     offered: Option<String>,
     before: Option<String>,
+    /// They have failed here.
+    failed: BTreeSet<String>,
     /// Its guest has failed, and the source has told nothing since.
     rolled_back: Option<String>,
     /// What it started last, and in which term.
@@ -119,7 +121,10 @@ impl World {
         let another = before.is_some_and(|(before, _)| before != module);
         let rolled_back = told.rolled_back.as_deref() == Some(module);
         let has_other = told.offered.as_deref() == Some(module)
-            && told.before.as_ref().is_some_and(|before| !self.source.refused.contains(before));
+            && told
+                .before
+                .as_ref()
+                .is_some_and(|before| !self.source.refused.contains(before) && !told.failed.contains(before));
         if another {
             self.tally.count(Seen::Swapped);
             self.forget_misses(process);
@@ -137,6 +142,11 @@ impl World {
                 format!("{who} starts module {module} in term {token}, which was refused, though it has another")
             });
         }
+    }
+
+    /// Its guest has come to an end otherwise than by returning.
+    pub(crate) fn module_failed(&mut self, process: ProcessId, module: &str) {
+        self.processes[process].modules.failed.insert(module.to_owned());
     }
 
     pub(crate) fn told_of_modules(&mut self, process: ProcessId, notice: &SwapNotice) {

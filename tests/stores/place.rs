@@ -48,7 +48,7 @@ pub(crate) fn held_by(holder: &str) -> LeaseRecord {
         token: None,
         step_down: None,
         checkpoint: None,
-        modules: leasehold_core::lease::LeaseModules::default(),
+        modules: Box::default(),
         coordination: None,
     }
 }

@@ -180,7 +180,7 @@ pub fn kubectl() -> &'static Path {
 
 /// A guest under a digest of its own: a custom section, which nobody reads, says which of many it is.
 pub fn stamped(name: &str, stamp: u32) -> Vec<u8> {
-    let mut bytes = std::fs::read(guest(name)).expect("it was built");
+    let mut bytes = fs::read(guest(name)).expect("it was built");
     // Section 0, of ten bytes: a name of five, and four of content.
     bytes.extend([0, 10, 5]);
     bytes.extend(b"stamp");

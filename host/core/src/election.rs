@@ -336,7 +336,7 @@ impl Election {
                 leading.written_at = sent_at;
                 leading.renew_after = if after_failure { self.spread.first_renewal(every) } else { every };
                 leading.calls.settle();
-                leading.refusal.written(record_modules, sent_at);
+                leading.refusal.written(*record_modules, sent_at);
             }
             State::Leading(leading) => {
                 actions.push(Action::Tell(Notice::Released(leading.term)));
@@ -358,7 +358,7 @@ impl Election {
                     releasing,
                     asked: Asked::No,
                     calls: GuestCalls::default(),
-                    refusal: Refusal::of(record_modules),
+                    refusal: Refusal::of(*record_modules),
                 });
                 actions.push(Action::Tell(Notice::Leading(term)));
             }

@@ -46,7 +46,7 @@ pub struct LeaseRecord {
     /// Lease keeps it, but for a leader that saves.
     pub checkpoint: Option<Checkpoint>,
     /// Which modules the task has, as its leader wrote it.
-    pub modules: LeaseModules,
+    pub modules: Box<LeaseModules>,
     /// What the API server's controller has written, where it picks the holder. Kept.
     pub coordination: Option<Box<Coordination>>,
 }
@@ -94,7 +94,7 @@ impl LeaseRecord {
         let by_holder = |record: &Self| Self {
             step_down: None,
             checkpoint: None,
-            modules: LeaseModules::default(),
+            modules: Box::default(),
             coordination: None,
             ..record.clone()
         };

@@ -5,9 +5,9 @@ use leasehold_core::{lease::LeaseModules, task::Digest};
 use crate::config::parse_digest;
 
 /// What these texts say, of which somebody may have edited any.
-pub(super) fn read<'a>(module: Option<&'a str>, good: Option<&'a str>, refused: Option<&'a str>) -> LeaseModules {
+pub(super) fn read<'a>(module: Option<&'a str>, good: Option<&'a str>, refused: Option<&'a str>) -> Box<LeaseModules> {
     let digest = |text: Option<&str>| text.and_then(|text| parse_digest(text).ok());
-    LeaseModules { module: digest(module), good: digest(good), refused: digest(refused) }
+    Box::new(LeaseModules { module: digest(module), good: digest(good), refused: digest(refused) })
 }
 
 /// The text of one.
@@ -24,7 +24,7 @@ mod tests {
         let digest = format!("sha256:{}", "0a".repeat(32));
         let long = format!("{digest}00");
         for edited in ["", "?", "sha256:", "sha256:abc", &long, &"x".repeat(100_000)] {
-            assert_eq!(read(Some(edited), None, Some(edited)), LeaseModules::default(), "{edited:.80}");
+            assert_eq!(read(Some(edited), None, Some(edited)), Box::default(), "{edited:.80}");
         }
         let read = read(Some(&digest), None, None);
         assert_eq!(text(read.module.as_ref()), Some(digest));

@@ -37,7 +37,7 @@ impl Refusal {
 impl Election {
     /// What the Lease was last seen to say, if it was seen.
     pub(crate) fn seen_modules(&self) -> Option<&LeaseModules> {
-        self.known.as_ref()?.observation.record().map(|record| &record.modules)
+        self.known.as_ref()?.observation.record().map(|record| &*record.modules)
     }
 
     /// What it is to say; returns whether that is news.

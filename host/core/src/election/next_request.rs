@@ -81,19 +81,19 @@ impl Election {
                     .filter(|asked| mine && self.out_until.is_none() && *asked == self.config.identity),
                 // As client-go counts: only a change of the holder, and not the first.
                 transitions: previous.transitions.saturating_add(u32::from(!mine && based_on.is_some())),
-                modules: self.modules_to_begin_with(previous.modules),
+                modules: self.modules_to_begin_with(*previous.modules).into(),
                 ..written
             },
             Want::Renew => LeaseRecord {
                 token: self.leading().map(|leading| leading.term.token),
                 checkpoint: self.to_be_saved().or(previous.checkpoint),
-                modules: self.modules.clone(),
+                modules: self.modules.clone().into(),
                 ..written
             },
             Want::Release => LeaseRecord {
                 holder: None,
                 step_down: None,
-                modules: if self.leading().is_some() { self.modules.clone() } else { previous.modules },
+                modules: if self.leading().is_some() { self.modules.clone().into() } else { previous.modules },
                 ..written
             },
         };

@@ -15,7 +15,9 @@ fn modules(module: &str, good: &str, refused: &str) -> LeaseModules {
 
 fn saying(modules: LeaseModules, seen: Observation) -> Observation {
     match seen {
-        Observation::Present { version, record } => present(version.0, LeaseRecord { modules, ..record }),
+        Observation::Present { version, record } => {
+            present(version.0, LeaseRecord { modules: modules.into(), ..record })
+        }
         Observation::Missing { .. } => panic!("this stands on a lease"),
     }
 }
@@ -28,7 +30,7 @@ impl Bench {
     }
 
     fn writes_modules(&self) -> LeaseModules {
-        self.writes().expect("a write is under way").1.modules.clone()
+        (*self.writes().expect("a write is under way").1.modules).clone()
     }
 }
 

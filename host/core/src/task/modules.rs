@@ -8,8 +8,8 @@
 //!   it then offers the same again, somebody wants that, and it is tried again.
 //! - What runs, what has worked and what is refused stands on the Lease ([`LeaseModules`]). Whoever does not lead goes
 //!   by what it says there, and so does a new leader; whoever leads goes by what it knows and writes that.
-//! - A replica that has nothing but the refused module runs it, so that somebody leads. When that fails, or the
-//!   one it has kept and of which nothing is known, the Lease is another's at once, which may have a better one.
+//! - A replica that has nothing but the refused module, or when all else has failed, runs it, so that somebody leads.
+//!   When that fails, the Lease is another's at once, which may have a better one.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Modules {
         }
         let offers_it = self.also_refused.as_ref() == self.offered.as_ref().map(|offered| &offered.digest);
         if offers_it || self.refused.is_none() {
-            self.refused = self.also_refused.take();
+            std::mem::swap(&mut self.refused, &mut self.also_refused);
         }
         self.drop_kept();
     }
@@ -155,6 +155,7 @@ impl Modules {
         if self.refused.as_ref() == Some(&module.digest) || self.offered.as_ref() == Some(module) {
             (self.refused, self.also_refused) = (None, None);
         }
+        self.also_refused.take_if(|refused| *refused == module.digest);
         self.keep(module.clone());
         Some(SwapNotice::Worked(module.digest.clone()))
     }
@@ -163,6 +164,8 @@ impl Modules {
     pub(super) fn failed(&mut self, module: &Module) -> Verdict {
         let good = self.is_good(module);
         let may_go_on = good && self.policy == SwapPolicy::NextTerm;
+        // There is no going back to it.
+        self.kept.retain(|kept| good || kept != module);
         if self.wanted() != Some(module) && !may_go_on {
             self.started = None;
             return Verdict::Another(None);
@@ -170,7 +173,7 @@ impl Modules {
         if good {
             return Verdict::Again;
         }
-        // Nothing that has worked is at hand: it was the refused one, or one of which nothing is known.
+        // Nothing that has worked is at hand: it was the refused one, or one of which nothing was known.
         if self.offers_refused() {
             return Verdict::GiveUp;
         }

@@ -332,13 +332,15 @@ fn a_replica_that_has_nothing_else_tries_the_refused_module_once_a_term() {
 }
 
 #[test]
-fn a_replica_without_one_that_worked_gives_the_lease_up_when_the_one_it_has_kept_fails() {
+fn a_replica_without_one_that_worked_gives_the_lease_up_when_all_that_it_has_has_failed() {
     let mut bench = Bench::with(config());
     bench.module(0, "k");
     bench.module(1_000, "b");
     bench.lease_says(2_000, "a", "a", "b");
     assert_eq!(bench.leads(3_000, leading(2, true)), [start(1, "k", 2)]);
-    assert_eq!(bench.ended(3_100, 1, trap()), [StepDown(OUT)]);
+    assert_eq!(bench.ended(3_100, 1, trap()), [start(2, "b", 2)], "it may have been the other machine's fault");
+    assert_eq!(bench.ended(3_200, 2, trap()), [StepDown(OUT)]);
+    assert_eq!(bench.leads(60_000, leading(3, true)), [start(3, "b", 3)], "what has failed here is not kept");
 }
 
 #[test]
