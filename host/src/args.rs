@@ -8,16 +8,16 @@ use humantime::Duration;
 use leasehold_core::task::Digest;
 
 use crate::{
-    commands::Language,
+    commands::{Language, Output},
     config::{
-        Allow, AllowKubernetes, CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice,
-        SwapArg, parse_digest, parse_size,
+        Allow, AllowKubernetes, CallbackTime, CosignKey, EnvVar, Name, OnReturnArg, Origin, Poll, ProgressDeadline,
+        Reference, StoreChoice, SwapArg, parse_digest, parse_size,
     },
     guest::{
         files::Folder,
         imports::{http::rule::HttpRule, sockets::rule::TcpRule},
     },
-    log::LogFormat,
+    log::{LogFormat, LogLevel},
 };
 
 /// Runs WebAssembly components on one replica at a time: on the one that holds a Kubernetes Lease
@@ -42,10 +42,12 @@ Examples:
   leasehold run task.wasm                              the Lease is named after the file
   leasehold run task.wasm --lease nightly -n jobs      a Lease that was made beforehand
   leasehold run configmap:jobs/nightly/task.wasm       the component in a ConfigMap, followed as it changes
+  leasehold run oci:ghcr.io/org/task:1 --lease nightly in a registry, the tag followed
   leasehold run task.wasm --lease-store file:/tmp/l    without a cluster
   leasehold run --config host.yaml                     several tasks, one Lease each
 
-Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the module, 1 otherwise")]
+Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the module, 1 otherwise
+In a Pod, and with --config, a task without a good module waits for one instead, and is not ready.")]
     Run(Box<RunArgs>),
     /// Build a guest, run it under a Lease on this machine, and swap it whenever it is saved
     ///
@@ -66,12 +68,51 @@ Exit codes: 0 it is made, 2 a mistake in the call, 1 otherwise")]
     #[command(after_help = "\
 Example:
   leasehold check task.wasm
+  leasehold check oci:ghcr.io/org/task:1 --cosign-key cosign.pub
 
 Exit codes: 0 this host can run it, 2 it cannot")]
     Check {
-        /// The component's file, or `configmap:[NAMESPACE/]NAME/KEY`
+        /// The component's file, `configmap:[NAMESPACE/]NAME/KEY`, or `oci:REGISTRY/REPOSITORY[:TAG][@sha256:...]`
         module: Reference,
+        /// How it is had from a registry.
+        #[command(flatten)]
+        registry: RegistryArgs,
     },
+    /// Show who has which Lease, since when, and whether it is still renewed
+    ///
+    /// Of a namespace, or of all. The cluster's own (node heartbeats, API server identities, the components of its control
+    /// plane) are counted only, unless they are asked for. Ages are by the API server's clock; it only reads.
+    #[command(after_help = "\
+Examples:
+  leasehold status -A                              all Leases of tasks and applications
+  leasehold status -n jobs --watch                 drawn again as it changes; in a pipe, a line for each change
+  leasehold status nightly -n jobs -o json         for scripts
+  leasehold status --lease-store file:/tmp/l       Leases on this machine
+
+Exit codes: 0 shown, and those that were named are held and renewed in time; 1 one of those is not, or nothing could be
+read; 2 a mistake in the call")]
+    Status(StatusArgs),
+    /// Say what has happened to a Lease lately, what state it is in, and what may be done about that
+    ///
+    /// From its Events, from who wrote which of its fields when, from what it says now, and from its holder's Pod. What
+    /// may not be read is named, with the rule that allows it. It only reads.
+    #[command(after_help = "\
+Examples:
+  leasehold explain nightly -n jobs
+  leasehold explain nightly --lease-store file:/tmp/l   a Lease on this machine
+
+Exit codes: 0 it was explained, 2 a mistake in the call, 1 otherwise")]
+    Explain(ExplainArgs),
+    /// Put a component where hosts find it: into a ConfigMap, or into an OCI registry
+    ///
+    /// What this host could not run is not pushed. Prints what to write into a task's config.
+    #[command(after_help = "\
+Examples:
+  leasehold push task.wasm configmap:jobs/nightly/task.wasm    1 MiB at most; compressed when needed
+  leasehold push task.wasm oci:ghcr.io/org/nightly:1.0         as `wkg oci push` does
+
+Exit codes: 0 it is there, 2 a mistake in the call or the module, 1 otherwise")]
+    Push(PushArgs),
     /// Ask the replica that holds a Lease to give it up, for another to take
     ///
     /// Asked through the Lease itself, so from anywhere with the rights to get and update it. The leader stops
@@ -95,16 +136,18 @@ Example:
 /// `leasehold run`
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The component: a file, or `configmap:[NAMESPACE/]NAME/KEY`; when it is replaced, the new one is swapped in
+    /// The component: a file, `configmap:[NAMESPACE/]NAME/KEY`, or `oci:REGISTRY/REPOSITORY[:TAG][@sha256:...]`; when
+    /// it is replaced, the new one is swapped in
     #[arg(required_unless_present = "config")]
     pub module: Option<Reference>,
     /// Several tasks, from a YAML file, instead of one by flags
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
-        "coordinated", "binary_version", "emulation_version", "identity", "adopt", "digest", "guest_args", "env", "memory",
+        "coordinated", "binary_version", "emulation_version", "identity", "adopt", "digest", "plain_http",
+        "registry_ca_file", "pull_secret", "cosign_key", "poll", "guest_args", "env", "memory",
         "stop_grace", "progress_deadline", "callback_time", "on_return", "swap", "probation", "allow_http", "allow_kubernetes", "allow_tcp",
         "allow_files",
-        "admin",
+        "admin", "cache", "cache_size",
     ])]
     pub config: Option<PathBuf>,
     /// The task's name, for logs and on the Lease [default: the Lease's name, else the file's]
@@ -147,6 +190,12 @@ pub struct RunArgs {
     /// Run only a module with this digest (sha256:...)
     #[arg(long, value_parser = parse_digest)]
     pub digest: Option<Digest>,
+    /// How it is had from a registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// How often the tag of a module in a registry is looked at [default: 1m]
+    #[arg(long, value_name = "TIME")]
+    pub poll: Option<Poll>,
     /// An argument for the component; may be repeated
     #[arg(long = "arg", value_name = "ARG")]
     pub guest_args: Vec<String>,
@@ -178,12 +227,61 @@ pub struct RunArgs {
     /// again; 0s switches that off
     #[arg(long, default_value = "30s")]
     pub probation: Duration,
-    /// Serve /livez, /readyz and /metrics over HTTP at this address (0.0.0.0:8080, say)
+    /// Serve /livez, /readyz, /metrics and /tasks over HTTP at this address (0.0.0.0:8080, say)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,
+    /// Keep compiled modules in this folder, so that a restart does not compile them again [default: nowhere]
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+    /// What the compiled modules may have together; those used least lately go first
+    #[arg(long, value_name = "SIZE", default_value = "1Gi", value_parser = parse_size)]
+    pub cache_size: ByteSize,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+    /// How much the log tells [default: $RUST_LOG, else info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+}
+
+/// How a module is had from an OCI registry, and whose signature it needs
+#[derive(Debug, clap::Args)]
+pub struct RegistryArgs {
+    /// How the registry is reached.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+    /// Take only what is signed with this key of cosign's
+    #[arg(long, value_name = "FILE")]
+    pub cosign_key: Option<CosignKey>,
+}
+
+/// How an OCI registry is reached, and as whom
+#[derive(Debug, clap::Args)]
+pub struct ReachArgs {
+    /// Speak with the registry without TLS
+    #[arg(long)]
+    pub plain_http: bool,
+    /// Certificate authorities to trust for the registry beside the system's, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub registry_ca_file: Option<PathBuf>,
+    /// A Secret with credentials for the registry, of the task's namespace (kubernetes.io/dockerconfigjson) [default:
+    /// docker's own config]
+    #[arg(long, value_name = "NAME")]
+    pub pull_secret: Option<Name>,
+}
+
+impl From<ReachArgs> for Origin {
+    fn from(args: ReachArgs) -> Self {
+        let ReachArgs { plain_http, registry_ca_file, pull_secret } = args;
+        Self { plain_http, ca_file: registry_ca_file, pull_secret, ..Self::default() }
+    }
+}
+
+impl From<RegistryArgs> for Origin {
+    fn from(args: RegistryArgs) -> Self {
+        let RegistryArgs { reach, cosign_key } = args;
+        Self { cosign_key, ..reach.into() }
+    }
 }
 
 /// What a component may do beyond computing; the config file has more of it
@@ -214,6 +312,61 @@ impl From<AllowArgs> for Allow {
             ..Self::default()
         }
     }
+}
+
+/// `leasehold status`
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// The names of Leases [default: all]
+    #[arg(value_name = "LEASE")]
+    pub leases: Vec<Name>,
+    /// The Leases' namespace [default: $NAMESPACE, $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// The Leases of all namespaces
+    #[arg(long, short = 'A', conflicts_with_all = ["namespace", "leases"])]
+    pub all_namespaces: bool,
+    /// Those of the cluster itself as well: of nodes, API servers and control plane components
+    #[arg(long)]
+    pub all_kinds: bool,
+    /// Where the Leases are kept: `kubernetes`, or `file:FOLDER` on this machine
+    #[arg(long, default_value = "kubernetes")]
+    pub lease_store: StoreChoice,
+    /// Go on, until Ctrl-C: told of changes by a watch
+    #[arg(long, short)]
+    pub watch: bool,
+    /// How they are shown
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `leasehold explain`
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The Lease's name
+    pub lease: Name,
+    /// The Lease's namespace [default: $NAMESPACE, $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// Where the Lease is kept: `kubernetes`, or `file:FOLDER` on this machine
+    #[arg(long, default_value = "kubernetes")]
+    pub lease_store: StoreChoice,
+}
+
+/// `leasehold push`
+#[derive(Debug, clap::Args)]
+pub struct PushArgs {
+    /// The component's file
+    pub file: PathBuf,
+    /// `configmap:[NAMESPACE/]NAME/KEY`, or `oci:REGISTRY/REPOSITORY[:TAG]`
+    pub to: Reference,
+    /// The namespace of a ConfigMap, or of the pull secret, that is named without one [default: $NAMESPACE,
+    /// $POD_NAMESPACE, the kubeconfig's, `default`]
+    #[arg(long, short)]
+    pub namespace: Option<Name>,
+    /// How the registry is reached.
+    #[command(flatten)]
+    pub reach: ReachArgs,
 }
 
 /// `leasehold step-down`
@@ -259,4 +412,7 @@ pub struct DevArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+    /// How much the log tells [default: $RUST_LOG, else info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
 }

@@ -17,15 +17,25 @@ const EXIT_MISTAKE: u8 = 2;
 const EXIT_FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    let result = match Args::parse().command {
+    let done = match Args::parse().command {
         Command::Run(args) => commands::run(*args),
         Command::Dev(args) => commands::dev(args),
         Command::New(args) => commands::new(&args),
-        Command::Check { module } => commands::check(&module),
+        Command::Check { module, registry } => commands::check(&module, registry),
+        Command::Push(args) => commands::push(args),
         Command::StepDown(args) => commands::step_down(args),
+        Command::Explain(args) => commands::explain(args),
         Command::Wit => commands::wit().map_err(Into::into),
+        Command::Status(args) => return ended(commands::status(args)),
     };
-    let Err(error) = result else { return ExitCode::SUCCESS };
+    ended(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    let error = match result {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
     let reason = format!("error: {error:#}");
     eprintln!("{reason}");
     termination::write_reason(&reason);

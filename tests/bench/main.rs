@@ -1,6 +1,7 @@
 //! How long things take, as tables: nothing passes or fails here. `cargo bench -p leasehold-tests`.
 
 mod checkpoint;
+mod cold_start;
 mod election;
 mod guests;
 mod memory;
@@ -31,6 +32,9 @@ fn main() {
     }
     if wanted("checkpoint") {
         checkpoint::checkpoint();
+    }
+    if wanted("cold-start") {
+        cold_start::cold_start();
     }
     for (name, measure) in election::PARTS {
         if wanted(name) {

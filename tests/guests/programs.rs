@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use leasehold_core::task::{Outcome, StopReason};
 use leasehold_tests::{
-    build::{guest, preview1},
+    build::{guest, preview1, small_guest},
     captured_log::captured_log,
     guest_bench::GuestBench,
 };
@@ -59,4 +59,16 @@ fn a_core_module_made_for_the_world_is_a_task_like_any_other() {
     let bench = GuestBench::default();
     let mut started = bench.start(&bench.module_at(&preview1("returns-error")), LONG);
     assert!(matches!(started.outcome(), Outcome::Error(_)));
+}
+
+#[test]
+fn a_component_of_the_small_profile_is_smaller_and_does_the_same() {
+    let (log, bench) = (captured_log(), GuestBench::default());
+    let size = |path: &PathBuf| std::fs::metadata(path).expect("it was built").len();
+    let (small, usual) = (small_guest("heartbeat"), guest("heartbeat"));
+    assert!(size(&small) < size(&usual) * 9 / 10, "{} of {} bytes", size(&small), size(&usual));
+    let mut started = bench.start(&bench.module_at(&small), LONG);
+    log.wait_for_guest_line(started.token, "beat 2");
+    started.guest.ask_to_stop(StopReason::Shutdown);
+    assert_eq!(started.outcome(), Outcome::Returned);
 }

@@ -4,6 +4,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use kube::{
     api::{DeleteParams, ListParams, ObjectMeta, PostParams},
 };
 use leasehold_tests::{
-    build::guest,
+    build::{self, guest},
     host_process::{HostProcess, PATIENCE},
 };
 use rustix::process::Signal;
@@ -154,6 +155,24 @@ fn a_new_module_takes_over_with_the_write_and_a_broken_one_changes_nothing() {
     let spec = cluster.lease().spec.expect("a spec");
     assert_eq!((spec.holder_identity, spec.lease_transitions), (held.holder_identity, held.lease_transitions));
     assert!(standby.events_named("guest-started").is_empty());
+}
+
+#[test]
+fn a_config_map_that_comes_only_later_is_waited_for_in_a_pod() {
+    let cluster = Cluster::start();
+    let mut command = Command::new(build::leasehold());
+    command.env("KUBECONFIG", cluster.plane.kubeconfig()).env("POD_NAME", "pod-1").env("POD_NAMESPACE", "default");
+    command.args(["run", &format!("configmap:nightly/{KEY}"), "--lease", "task", "--env", "BEAT_MS=20"]);
+    command.args(["--admin", "127.0.0.1:0", "--log-format", "json"]);
+    let host = HostProcess::spawn("pod-1", command);
+    let rejected = host.wait_for_event("module-rejected", 1);
+    assert!(rejected.message().contains("the task waits for one that is: there is no configmap"), "{rejected}");
+    let (status, lines) = get(&host, "/readyz");
+    assert!(status == 503 && lines.contains("there is no configmap default/nightly"), "{status} {lines}");
+    cluster.put_guest("heartbeat");
+    host.wait_for("beat", |event| event.message().starts_with("beat 1,"));
+    assert_eq!(get(&host, "/readyz"), (200, "task: ready\n".to_owned()));
+    assert_eq!(host.count("candidate"), 1);
 }
 
 #[test]

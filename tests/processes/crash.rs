@@ -25,7 +25,7 @@ impl Cluster {
         self.api()
     }
 
-    fn make_pod(&self, name: &str) {
+    pub(super) fn make_pod(&self, name: &str) {
         let pod = json!({
             "metadata": {"name": name},
             // On a node, so that it is not gone with the request to delete it; there is no such node.
@@ -47,7 +47,7 @@ impl Cluster {
     }
 
     /// As the kubelet does.
-    fn set_status(&self, pod: &str, state: Value, last_state: Value) {
+    pub(super) fn set_status(&self, pod: &str, state: Value, last_state: Value) {
         let container = json!({
             "name": "leasehold", "image": "i", "imageID": "i", "ready": false, "restartCount": 1,
             "state": state, "lastState": last_state,
@@ -67,7 +67,7 @@ impl Cluster {
     }
 }
 
-fn terminated(message: &str) -> Value {
+pub(super) fn terminated(message: &str) -> Value {
     json!({"terminated": {"exitCode": 137, "reason": "Error", "message": message}})
 }
 

@@ -1,14 +1,17 @@
 //! Hosts as processes of their own, end to end.
 
 mod bad_input;
+mod cache;
 mod callbacks;
 mod checkpoint;
 mod cluster;
+mod compiling;
 mod config_map;
 mod coordinated;
 mod crash;
 mod dev;
 mod env;
+mod explain;
 mod fencing;
 mod folder;
 mod http;
@@ -17,9 +20,13 @@ mod manifests;
 mod one_task;
 mod outcomes;
 mod progress;
+mod ready;
 mod scale;
+mod secrets;
+mod status;
 mod step_down;
 mod swaps;
+mod tasks;
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ use super::{
 const STAY_OUT: Duration = Duration::from_secs(30);
 
 /// Runs the command, which succeeds, and returns what it said.
-fn succeeds(args: &[&str], env: &[(&str, &str)]) -> String {
+pub(super) fn succeeds(args: &[&str], env: &[(&str, &str)]) -> String {
     let Said { code, stdout, stderr } = leasehold(&[&["step-down"], args].concat(), env);
     assert_eq!((code, &*stderr), (Some(0), ""), "{stdout}");
     stdout

@@ -63,6 +63,14 @@ pub fn guest_with_lines(name: &str) -> PathBuf {
     target.join(format!("wasm32-wasip2/debug/{}.wasm", name.replace('-', "_")))
 }
 
+/// The guest of this name in guest-examples, as small as Rust makes it.
+pub fn small_guest(name: &str) -> PathBuf {
+    let examples = root().join("guest-examples");
+    cargo(&examples.join("Cargo.toml"), &["--profile", "small", "--target", "wasm32-wasip2", "--package", name]);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(examples.join("target"), PathBuf::from);
+    target.join(format!("wasm32-wasip2/small/{}.wasm", name.replace('-', "_")))
+}
+
 /// The guest of this name in guest-examples, as a core module of WASI preview 1.
 pub fn preview1(name: &str) -> PathBuf {
     let examples = root().join("guest-examples");

@@ -54,6 +54,8 @@ impl HostProcess {
     pub fn spawn(name: &str, mut command: Command) -> Self {
         let mut child = command
             .env_remove("RUST_LOG")
+            // Where the tests run in a Pod, the hosts do not.
+            .env_remove("KUBERNETES_SERVICE_HOST")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -209,6 +211,7 @@ pub fn leasehold(args: &[&str], env: &[(&str, &str)]) -> Said {
     let mut child = Command::new(build::leasehold())
         .args(args)
         .env_remove("KUBECONFIG")
+        .env_remove("KUBERNETES_SERVICE_HOST")
         .env("HOME", "/nonexistent")
         .envs(env.iter().copied())
         .stdin(Stdio::null())

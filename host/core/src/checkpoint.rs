@@ -42,21 +42,29 @@ impl SavedState {
 }
 
 impl fmt::Debug for SavedState {
-    /// Up to 32 bytes of it.
+    /// Its size alone: it may be a secret, and this ends in logs and panics.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.len().min(32)];
-        let more = if shown.len() < self.0.len() { "..." } else { "" };
-        write!(f, "SavedState({} bytes: {}{more})", self.0.len(), shown.escape_ascii())
+        write!(f, "SavedState({} bytes)", self.0.len())
     }
 }
 
 /// What stands on a Lease as its task's checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Checkpoint {
     /// What a leader has saved.
     Saved(SavedState),
     /// Text that no leader has written: somebody has edited it. It is kept as it is until the next save.
     Unreadable(Arc<str>),
+}
+
+impl fmt::Debug for Checkpoint {
+    /// As that of [`SavedState`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Saved(state) => state.fmt(f),
+            Self::Unreadable(text) => write!(f, "Unreadable({} bytes)", text.len()),
+        }
+    }
 }
 
 /// Names a guest's call, so that its answer finds it. Grows.

@@ -5,7 +5,7 @@ use leasehold_core::{task::TaskConfig, timing::Timing};
 use super::host::host;
 use crate::{
     args::DevArgs,
-    config::{Config, ConfigError, EnvVar, Reference, StoreChoice, TaskSpec},
+    config::{AtStart, Config, ConfigError, EnvVar, Origin, Reference, StoreChoice, TaskSpec},
     guest::runtime::GuestConfig,
     log,
     module::{ModuleSource, cargo::Package},
@@ -16,8 +16,8 @@ use crate::{
 /// # Errors
 /// The folder is no guest's, or the first build fails.
 pub fn dev(args: DevArgs) -> anyhow::Result<()> {
-    let DevArgs { folder, lease_duration, env, allow, log_format } = args;
-    log::init(log_format)?;
+    let DevArgs { folder, lease_duration, env, allow, log_format, log_level } = args;
+    log::init(log_format, log_level)?;
     let package = Package::find(&folder).map_err(|error| ConfigError(format!("{error:#}")))?;
     let lease = lease_duration.into();
     let timing = Timing::new(lease, lease * 2 / 3, lease / 6)
@@ -35,6 +35,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         lease: name.clone(),
         name,
         module: Reference::File(folder),
+        origin: Origin::default(),
         digest: None,
         namespace: None,
         adopt: false,
@@ -54,6 +55,9 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         pod: None,
         log_format,
         admin: None,
+        // Each save is another module, and a small one.
+        cache: None,
+        at_start: AtStart::Required,
         tasks: vec![spec],
     };
     host(config, async |_, _| Ok(ModuleSource::Package(package.clone())))

@@ -35,7 +35,10 @@ pub(super) async fn http_grant(task: &TaskSpec, cluster: &Cluster) -> anyhow::Re
     let needs_tls = http.iter().any(|rule| rule.needs_tls());
     let tls = match (needs_tls, ca_file) {
         (false, None) => None,
-        _ => Some(roots(ca_file.as_deref(), needs_tls).with_context(|| format!("task {}", task.name))?),
+        _ => Some(
+            roots(ca_file.as_deref(), needs_tls.then_some("allow.http has https URLs"))
+                .with_context(|| format!("task {}", task.name))?,
+        ),
     };
     Ok(HttpGrant {
         rules: http.clone(),
@@ -104,8 +107,8 @@ async fn env_source(task: &TaskSpec, cluster: &Cluster) -> anyhow::Result<Option
 }
 
 /// The system's certificate authorities (those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, where they are set), and those of
-/// a file.
-fn roots(ca_file: Option<&Path>, needed: bool) -> Result<RootCertStore, ConfigError> {
+/// a file. `needed` says for what there has to be one.
+pub(super) fn roots(ca_file: Option<&Path>, needed: Option<&str>) -> Result<RootCertStore, ConfigError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     // A system's store often has one that is broken or too old; the others do.
@@ -125,11 +128,13 @@ fn roots(ca_file: Option<&Path>, needed: bool) -> Result<RootCertStore, ConfigEr
                 .map_err(|error| ConfigError(format!("caFile {at} has a certificate that cannot be used: {error}")))?;
         }
     }
-    if needed && roots.is_empty() {
+    if let Some(needed) = needed
+        && roots.is_empty()
+    {
         let why = system.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
         return Err(ConfigError(format!(
-            "allow.http has https URLs, and this machine has no certificate authorities to trust{why}; an image from \
-             scratch has none. Mount a PEM file, and name it in SSL_CERT_FILE, or by caFile under allow"
+            "{needed}, and this machine has no certificate authorities to trust{why}; an image from \
+             scratch has none. Mount a PEM file, and name it in SSL_CERT_FILE, or by caFile"
         )));
     }
     Ok(roots)

@@ -6,15 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context;
-use bytesize::ByteSize;
+use anyhow::{Context, bail};
 use futures_util::FutureExt;
 use leasehold_core::{
     election::{Contest, ElectionConfig},
     ports::LeaseStore,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 
 use super::{
     grants::{http_grant, with_grants},
@@ -24,29 +26,28 @@ use super::{
 use crate::{
     admin::{self, Shown},
     clock,
-    config::{Config, Name, StoreChoice, TaskSpec},
+    config::{AtStart, Config, Name, StoreChoice, TaskSpec},
     guest::{
         imports::http::grant::HttpGrant,
-        module::ReadyModule,
         runtime::{GuestConfig, GuestRuntime},
     },
     kubernetes::cluster::Cluster,
     lease::file::FileStore,
     log::Subject,
     module::ModuleSource,
-    priority,
-    report::{Report, happenings, health::Readiness, metrics::Metrics},
+    priority::{self, Work},
+    report::{Report, happenings, health::Readiness, metrics::Metrics, tasks::Tasks},
     supervisor::{
         self, Supervised,
-        modules::{self, Modules, Rejected, Version},
+        modules::{Modules, Rejected, Version},
+        ready::KeepReady,
     },
     termination,
 };
 
-/// A task whose first module is ready.
-pub(super) struct Prepared {
+/// A task whose module is followed.
+pub(super) struct Followed {
     pub(super) spec: TaskSpec,
-    module: Arc<ReadyModule>,
     versions: watch::Receiver<Version>,
     http: HttpGrant,
 }
@@ -61,7 +62,7 @@ fn guest_threads() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(2))
         .thread_name("guest")
-        .on_thread_start(priority::give_way)
+        .on_thread_start(|| priority::give_way(Work::Guests))
         .enable_all()
         .build()
         .context("cannot start the guests' threads")
@@ -75,11 +76,16 @@ pub(super) fn host(
     config: Config,
     open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
 ) -> anyhow::Result<()> {
-    let Config { store, identity, pod, log_format: _, admin, tasks } = config;
+    let Config { store, identity, pod, log_format: _, admin, cache, at_start, tasks } = config;
     clock::tell_limits();
     raise_open_files_max();
     let threads = guest_threads()?;
-    let guests = Arc::new(GuestRuntime::new(threads.handle().clone())?);
+    let metrics = Arc::new(Metrics::default());
+    let guests = GuestRuntime::new(threads.handle().clone())?;
+    let guests = Arc::new(match &cache {
+        Some(cache) => guests.with_cache(cache, metrics.cache_counts()),
+        None => guests,
+    });
     // The control thread is this one. Renewals run here, and no guest ever does.
     let control = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -94,19 +100,26 @@ pub(super) fn host(
         modules: Arc::new(Modules::new(guests.clone())),
         guests,
         readiness: Arc::new(Readiness::new(tasks.iter().map(|task| task.name.as_str()))),
-        metrics: Arc::default(),
+        metrics,
+        tasks: Arc::new(Tasks::new(tasks.iter().map(|task| (task.name.as_str(), task.lease.as_str())))),
         cluster: Cluster::default(),
         shutdown: watch::Sender::new(false),
     };
     let result = control.block_on(async {
         let mut signals = Signals::listen()?;
         if let Some(address) = admin {
-            let Host { readiness, metrics, guests, .. } = &host;
-            let (readiness, metrics, guests) = (readiness.clone(), metrics.clone(), guests.clone());
-            admin::serve(address, Shown { readiness, metrics, guests }).await?;
+            let Host { tasks, readiness, metrics, guests, .. } = &host;
+            let (tasks, readiness) = (tasks.clone(), readiness.clone());
+            let (metrics, guests) = (metrics.clone(), guests.clone());
+            admin::serve(address, Shown { tasks, readiness, metrics, guests }).await?;
         }
         let started = async {
-            let tasks = host.prepare_all(tasks, open).await?;
+            let tasks = host.follow_all(tasks, open).await?;
+            if at_start == AtStart::Required {
+                for task in &tasks {
+                    host.require(task).await.with_context(|| cannot_run(&task.spec))?;
+                }
+            }
             host.start_all(&store, pod.as_deref(), tasks).await
         };
         let running = tokio::select! {
@@ -131,60 +144,56 @@ pub(super) struct Host {
     modules: Arc<Modules>,
     pub(super) readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
+    tasks: Arc<Tasks>,
     pub(super) cluster: Cluster,
     /// Becomes true when the host was asked to end.
     shutdown: watch::Sender<bool>,
 }
 
 impl Host {
-    /// Makes the tasks' modules ready, before any Lease is touched.
-    async fn prepare_all(
+    /// Begins to follow the tasks' modules, before any Lease is touched.
+    async fn follow_all(
         &self,
         tasks: Vec<TaskSpec>,
         open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
-    ) -> anyhow::Result<Vec<Prepared>> {
-        let mut followed = HashMap::new();
-        let mut prepared = Vec::new();
+    ) -> anyhow::Result<Vec<Followed>> {
+        let mut sources = HashMap::new();
+        let mut followed = Vec::new();
         for spec in tasks {
             let spec = with_grants(spec, &self.cluster).await?;
             let http = http_grant(&spec, &self.cluster).await?;
-            let task = spec.name.as_str();
             // The namespace is the ConfigMap's where the reference names none.
-            let cannot = || format!("task {task}: module {} cannot be run", spec.module);
-            let versions = match followed.entry((spec.module.clone(), spec.namespace.clone())) {
+            let versions = match sources.entry((spec.module.clone(), spec.namespace.clone(), spec.origin.clone())) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    self.readiness.waits(task, "its module is being read");
                     let source = open(&spec, &self.cluster).await?;
-                    new.insert(self.modules.follow(source).await.with_context(cannot)?)
+                    new.insert(self.modules.follow(source).with_context(|| cannot_run(&spec))?)
                 }
             };
-            let module = self.prepare(&spec, versions).await.with_context(cannot)?;
-            prepared.push(Prepared { versions: versions.clone(), spec, module, http });
+            followed.push(Followed { versions: versions.clone(), spec, http });
         }
-        Ok(prepared)
+        Ok(followed)
     }
 
-    async fn prepare(&self, spec: &TaskSpec, versions: &watch::Receiver<Version>) -> anyhow::Result<Arc<ReadyModule>> {
-        let found = versions.borrow().clone();
-        let found = match found {
-            Ok(found) => found,
+    /// Makes a task's module ready, which has to be there now.
+    async fn require(&self, task: &Followed) -> anyhow::Result<()> {
+        let Followed { spec, versions, .. } = task;
+        self.readiness.waits(spec.name.as_str(), "its module is being read");
+        let read = versions.clone().wait_for(Option::is_some).await.map(|version| version.clone());
+        let found = match read.context("its source tells nothing")? {
+            Some(Ok(found)) => found,
             // Not the module's fault, and so not the caller's.
-            Err(error) if error.is_of_the_source() => return Err(error.into()),
-            Err(error) => return Err(Rejected::Read(error).into()),
+            Some(Err(error)) if error.is_of_the_source() => return Err(error.into()),
+            Some(Err(error)) => return Err(Rejected::Read(error).into()),
+            None => bail!("its source has not been read"),
         };
-        let task = spec.name.as_str();
-        if !found.is_ready() {
-            // A large one takes many seconds, and whoever waits should know for what.
-            let size = ByteSize(found.bytes_len as u64);
-            tracing::info!(event = "module-loading", task, "compiling {} ({size})", spec.module);
-        }
-        self.readiness.waits(task, "its module is being compiled");
-        Ok(self.modules.prepare(&found, spec.digest.as_ref()).await?)
+        self.readiness.waits(spec.name.as_str(), "its module is being compiled");
+        self.modules.prepare(&found, spec.digest.as_ref()).await?;
+        Ok(())
     }
 
     /// Starts the tasks' loops.
-    async fn start_all(&self, store: &StoreChoice, pod: Option<&str>, tasks: Vec<Prepared>) -> anyhow::Result<Running> {
+    async fn start_all(&self, store: &StoreChoice, pod: Option<&str>, tasks: Vec<Followed>) -> anyhow::Result<Running> {
         let mut running = Running {
             tasks: JoinSet::new(),
             modules: JoinSet::new(),
@@ -226,13 +235,13 @@ impl Host {
     fn start<S: LeaseStore>(
         &self,
         running: &mut Running,
-        task: Prepared,
+        task: Followed,
         store: S,
         namespace: String,
         subject: Subject,
         beside: Beside,
     ) {
-        let Prepared { spec, module, versions, http } = task;
+        let Followed { spec, versions, http } = task;
         let Beside { events, holder, ended, candidate } = beside;
         let queue = events.map(|writer| {
             let (queue, happened) = happenings();
@@ -249,31 +258,57 @@ impl Host {
             contest: if candidate.is_some() { Contest::Coordinated } else { Contest::Open },
         };
         let guest_counts = metrics.guest_counts();
-        let report = Arc::new(Report::new(subject, metrics, queue));
-        report.module_loaded(&module);
-        let (current, receiver) = watch::channel(module);
-        running.tasks.spawn(supervisor::supervise(Supervised {
-            store,
-            candidate,
-            guests: self.guests.clone(),
+        let state = self.tasks.of_task(&subject);
+        let report = Arc::new(Report::new(subject, metrics, state, queue));
+        let (tell_first, first) = oneshot::channel();
+        let mut keep_ready = KeepReady {
+            modules: self.modules.clone(),
             report: report.clone(),
-            namespace,
-            lease: spec.lease.as_str().to_owned(),
-            election,
-            policy: spec.policy,
-            guest: GuestConfig { counts: guest_counts, http: Arc::new(http), ..spec.guest },
-            modules: receiver,
-            holder,
-            ended,
-            shutdown: self.shutdown.subscribe(),
-        }));
-        let keep_ready = modules::keep_ready(self.modules.clone(), report.clone(), spec.digest, versions, current);
+            readiness: self.readiness.clone(),
+            pinned: spec.digest,
+            versions,
+            last_told: None,
+        };
+        let of_task = report.clone();
         running.modules.spawn(async move {
-            keep_ready.await;
+            if let Some(module) = keep_ready.first().await {
+                let (current, modules) = watch::channel(module);
+                // Who does not take it any more is ending.
+                let _ = tell_first.send(modules);
+                keep_ready.keep(current).await;
+            }
             report.module_unwatched();
         });
-        self.readiness.ready(spec.name.as_str());
+        let (shutdown, mut ending) = (self.shutdown.subscribe(), self.shutdown.subscribe());
+        let guests = self.guests.clone();
+        running.tasks.spawn(async move {
+            // It competes when it could run its module at once, and not before.
+            let modules = tokio::select! {
+                Ok(modules) = first => modules,
+                _ = ending.wait_for(|ending| *ending) => return,
+            };
+            supervisor::supervise(Supervised {
+                store,
+                candidate,
+                guests,
+                report: of_task,
+                namespace,
+                lease: spec.lease.as_str().to_owned(),
+                election,
+                policy: spec.policy,
+                guest: GuestConfig { counts: guest_counts, http: Arc::new(http), ..spec.guest },
+                modules,
+                holder,
+                ended,
+                shutdown,
+            })
+            .await;
+        });
     }
+}
+
+fn cannot_run(spec: &TaskSpec) -> String {
+    format!("task {}: module {} cannot be run", spec.name, spec.module)
 }
 
 /// Opens a Lease in a folder.

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use kube::Client;
 use tokio::sync::{OnceCell, watch};
 
-use super::host::{Host, Prepared};
+use super::host::{Followed, Host};
 use crate::{
     config::{Name, check_identity},
     kubernetes::{
@@ -55,7 +55,7 @@ impl Beside {
 
 /// A task that may compete.
 pub(super) struct Checked {
-    pub(super) task: Prepared,
+    pub(super) task: Followed,
     pub(super) store: KubernetesStore,
     pub(super) namespace: String,
     pub(super) subject: Subject,
@@ -106,7 +106,7 @@ impl OnCluster {
     ///
     /// # Errors
     /// The cluster does not answer.
-    pub(super) async fn new(client: Client, tasks: &[Prepared]) -> anyhow::Result<Self> {
+    pub(super) async fn new(client: Client, tasks: &[Followed]) -> anyhow::Result<Self> {
         let mut by_namespace = BTreeMap::<_, Vec<_>>::new();
         for task in tasks {
             by_namespace.entry(namespace(&client, task)).or_default().push(task.spec.lease.as_str());
@@ -124,7 +124,7 @@ impl OnCluster {
     ///
     /// # Errors
     /// One may not, and why.
-    pub(super) async fn check_all(&self, host: &Host, tasks: Vec<Prepared>) -> anyhow::Result<Vec<Checked>> {
+    pub(super) async fn check_all(&self, host: &Host, tasks: Vec<Followed>) -> anyhow::Result<Vec<Checked>> {
         let checks = tasks.into_iter().map(|task| self.check(host, task));
         stream::iter(checks).buffered(CHECKED_AT_ONCE_MAX).try_collect().await
     }
@@ -141,7 +141,7 @@ impl OnCluster {
         })
     }
 
-    async fn check(&self, host: &Host, task: Prepared) -> anyhow::Result<Checked> {
+    async fn check(&self, host: &Host, task: Followed) -> anyhow::Result<Checked> {
         let client = self.access.client();
         let (namespace, lease) = (namespace(client, &task), task.spec.lease.as_str());
         let shared = &self.namespaces[&namespace];
@@ -169,6 +169,6 @@ impl OnCluster {
     }
 }
 
-fn namespace(client: &Client, task: &Prepared) -> String {
+fn namespace(client: &Client, task: &Followed) -> String {
     task.spec.namespace.as_ref().map_or(client.default_namespace(), Name::as_str).to_owned()
 }

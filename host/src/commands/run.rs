@@ -13,6 +13,7 @@ use crate::{
 /// A [`ConfigError`] or a rejected module is the caller's mistake; anything else kept the host from starting.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let environment = Environment::from(|name| std::env::var(name).ok());
+    let log_level = args.log_level;
     let config = match &args.config {
         None => Config::from_flags(args, &environment)?,
         Some(path) => {
@@ -22,6 +23,6 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
             config::parse_file(&name, &text, args.log_format, &environment)?
         }
     };
-    log::init(config.log_format)?;
-    host(config, async |task, cluster| source(&task.module, task.namespace.as_ref(), cluster).await)
+    log::init(config.log_format, log_level)?;
+    host(config, async |task, cluster| source(&task.module, task.namespace.as_ref(), &task.origin, cluster).await)
 }

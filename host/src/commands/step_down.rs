@@ -56,7 +56,7 @@ pub fn step_down(args: StepDownArgs) -> anyhow::Result<()> {
                 let cluster = Cluster::default();
                 let client = cluster.client().await?;
                 let namespace = namespace.as_ref().map_or(client.default_namespace(), Name::as_str);
-                let store = KubernetesStore::new(client.clone(), namespace, lease);
+                let store = KubernetesStore::new(client.clone(), namespace, lease).written_by("leasehold-step-down");
                 let rule = access::target(namespace, lease).rule(&["get", "update"]);
                 Asking { store, name: format!("{namespace}/{lease}"), rule: Some(rule) }.run(timeout).await
             }

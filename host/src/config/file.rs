@@ -1,6 +1,6 @@
 //! The config file: YAML, camelCase, the same task shape that a custom resource would carry.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use bytesize::ByteSize;
 use leasehold_core::{
@@ -11,15 +11,20 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Allow, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg, ProgressDeadline,
-    Reference, StoreChoice, SwapArg, TaskSpec,
+    Allow, AtStart, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg,
+    ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
+    oci::{Origin, RegistryFile, VerifyFile},
     parse_digest, parse_size,
 };
 use crate::{
-    guest::{cpu::CpuShare, runtime::GuestConfig},
+    guest::{
+        cache::{CACHE_BYTES_DEFAULT, CacheConfig},
+        cpu::CpuShare,
+        runtime::GuestConfig,
+    },
     log::LogFormat,
 };
 
@@ -32,6 +37,10 @@ struct File {
     identity: Option<String>,
     #[serde(default)]
     admin: Option<Parsed<SocketAddr>>,
+    #[serde(default)]
+    cache: Option<PathBuf>,
+    #[serde(default)]
+    cache_size: Option<Size>,
     tasks: Vec<Spanned<Task>>,
 }
 
@@ -42,6 +51,10 @@ struct Task {
     module: Parsed<Reference>,
     #[serde(default)]
     digest: Option<Pin>,
+    #[serde(default)]
+    registry: RegistryFile,
+    #[serde(default)]
+    verify: Option<VerifyFile>,
     #[serde(default)]
     lease: Option<Spanned<Lease>>,
     #[serde(default)]
@@ -165,8 +178,17 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
     }
     let identity = file.identity.or_else(|| environment.pod_name.clone());
     let admin = file.admin.map(|admin| admin.0);
+    let cache = match (file.cache, file.cache_size) {
+        (Some(folder), size) => Some(CacheConfig { folder, size: size.map_or(CACHE_BYTES_DEFAULT, |size| size.0) }),
+        (None, None) => None,
+        (None, Some(_)) => {
+            return Err(ConfigError(format!(
+                "{name}: cacheSize says how large the cache may be: give `cache: FOLDER` too"
+            )));
+        }
+    };
     let pod = environment.pod_name.clone();
-    Ok(Config { store: file.lease_store.0, identity, pod, log_format, admin, tasks })
+    Ok(Config { store: file.lease_store.0, identity, pod, log_format, admin, cache, at_start: AtStart::Awaited, tasks })
 }
 
 /// The parser's words, without its terms, and with the line they are about.
@@ -186,7 +208,10 @@ fn explained(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError
 
 fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, String)> {
     let lease_line = task.lease.as_ref().map(|lease| lease.referenced.line());
-    let Task { name, module, digest, lease, adopt, args, env, allow, limits, on_return, swap } = task;
+    let Task { name, module, digest, registry, verify, lease, adopt, args, env, allow, limits, on_return, swap } = task;
+    let origin = Origin::written(registry, verify)
+        .of(&module.0)
+        .map_err(|error| (None, format!("task {:?}: {error}", name.as_str())))?;
     let lease = lease.map(|lease| lease.value).unwrap_or_default();
     let or = |given: Option<Parsed<humantime::Duration>>, default| given.map_or(default, |given| given.0.into());
     let default = Timing::default();
@@ -212,6 +237,7 @@ fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, 
         lease: lease.name.unwrap_or_else(|| name.clone()),
         name,
         module: module.0,
+        origin,
         digest: digest.map(|digest| digest.0),
         namespace: lease.namespace,
         adopt,
@@ -246,6 +272,7 @@ mod tests {
     use leasehold_core::task::SwapPolicy;
 
     use super::*;
+    use crate::config::{CosignKey, Poll};
 
     fn refused(text: &str) -> String {
         parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect_err("it has a mistake").to_string()
@@ -312,6 +339,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_has_a_folder_and_a_size_that_goes_with_it() {
+        let with = |cache: &str| {
+            let text = format!("{cache}\ntasks: [{{name: a, module: a.wasm}}]");
+            parse("host.yaml", &text, LogFormat::Text, &Environment::default()).map(|config| config.cache)
+        };
+        let folder = PathBuf::from("/cache/modules");
+        assert_eq!(with(""), Ok(None), "nothing is kept that nobody has asked for");
+        let size = CACHE_BYTES_DEFAULT;
+        assert_eq!(with("cache: /cache/modules"), Ok(Some(CacheConfig { folder: folder.clone(), size })));
+        let size = ByteSize::mib(100);
+        assert_eq!(with("cache: /cache/modules\ncacheSize: 100Mi"), Ok(Some(CacheConfig { folder, size })));
+        assert!(with("cacheSize: 100Mi").is_err_and(|error| error.0.contains("cache: FOLDER")));
+        assert!(with("cache: /c\ncacheSize: many").is_err_and(|error| error.0.contains("line 2")));
+    }
+
+    #[test]
     fn the_pods_name_and_namespace_are_taken_where_the_file_has_none() {
         let of_pod = |name: &str| match name {
             "POD_NAME" => Some("pod-1".to_owned()),
@@ -348,9 +391,28 @@ mod tests {
     }
 
     #[test]
+    fn a_registry_and_a_key_are_taken_as_written() {
+        let text = "tasks:\n- name: a\n  module: oci:r/a\n  \
+                    registry: {plainHttp: true, caFile: ca.pem, pullSecret: pull, poll: 30s}\n  \
+                    verify:\n    cosignKey: |\n      -----BEGIN PUBLIC KEY-----\n      AAAA\n";
+        let config = parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect("it is right");
+        let origin = Origin {
+            plain_http: true,
+            ca_file: Some("ca.pem".into()),
+            pull_secret: Some("pull".parse().expect("a name")),
+            poll: Poll(Duration::from_secs(30)),
+            cosign_key: Some(CosignKey::Pem("-----BEGIN PUBLIC KEY-----\nAAAA".into())),
+        };
+        assert_eq!(config.tasks[0].origin, origin);
+    }
+
+    #[test]
     fn values_that_do_not_parse_say_what_would() {
         assert!(refused("tasks: [{name: A, module: a.wasm}]").contains("lower-case"));
-        assert!(refused("tasks: [{name: a, module: 'oci:r/a:1'}]").contains("path of a file"));
+        assert!(refused("tasks: [{name: a, module: 'https://r/a'}]").contains("path of a file"));
+        assert!(refused("tasks: [{name: a, module: 'oci:r'}]").contains("which repository"));
+        let file = refused("tasks:\n- {name: a, module: a.wasm, verify: {cosignKey: cosign.pub}}");
+        assert!(file.contains("line 2") && file.contains("a cosign key is for a module in a registry"), "{file}");
         assert!(refused("tasks: [{name: a, module: a.wasm, digest: abc}]").contains("sha256:"));
         assert!(refused("tasks: [{name: a, module: a.wasm, onReturn: maybe}]").contains("hold"));
         assert!(refused("tasks: [{name: a, module: a.wasm, swap: {policy: later}}]").contains("nextTerm"));

@@ -4,6 +4,7 @@ mod allow;
 mod candidate;
 mod env;
 mod file;
+mod oci;
 mod reference;
 mod values;
 
@@ -14,12 +15,17 @@ use leasehold_core::{
     timing::Timing,
 };
 
-use crate::{args::RunArgs, guest::runtime::GuestConfig, log::LogFormat};
+use crate::{
+    args::RunArgs,
+    guest::{cache::CacheConfig, runtime::GuestConfig},
+    log::LogFormat,
+};
 
 pub use allow::{Allow, AllowKubernetes, ServiceAccount};
 pub use candidate::{CandidateVersions, check_identity};
 pub use env::{EnvName, EnvRef, KeyRef, ValueFrom};
 pub use file::parse as parse_file;
+pub use oci::{CosignKey, OciReference, Origin, Poll};
 pub use reference::Reference;
 pub use values::{CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, SwapArg, parse_digest, parse_size};
 
@@ -36,8 +42,22 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where health and metrics are served, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// Where compiled modules are kept, if anywhere.
+    pub cache: Option<CacheConfig>,
+    /// What becomes of a task without a module that can be run.
+    pub at_start: AtStart,
     /// At least one; names and Leases differ.
     pub tasks: Vec<TaskSpec>,
+}
+
+/// Whether a task has to have a module that can be run when the host starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStart {
+    /// The host ends without one, and says why: for who has started it by hand, and sees it.
+    Required,
+    /// The task waits for one and is not ready, and the others run: where the host is one of several replicas, or has
+    /// several tasks, and would be started over and over.
+    Awaited,
 }
 
 /// What the environment of the process says; a flag or the config file wins over it.
@@ -49,6 +69,8 @@ pub struct Environment {
     pub namespace: Option<String>,
     /// `LEASE_NAME`: the Lease of a task that is given by flags.
     pub lease_name: Option<String>,
+    /// `KUBERNETES_SERVICE_HOST`, which each container of a Pod has, or `POD_NAME`.
+    pub in_pod: bool,
 }
 
 impl Environment {
@@ -59,6 +81,7 @@ impl Environment {
             pod_name: set("POD_NAME"),
             namespace: set("NAMESPACE").or_else(|| set("POD_NAMESPACE")),
             lease_name: set("LEASE_NAME"),
+            in_pod: set("KUBERNETES_SERVICE_HOST").or_else(|| set("POD_NAME")).is_some(),
         }
     }
 
@@ -83,6 +106,8 @@ pub struct TaskSpec {
     pub name: Name,
     /// Where the component is.
     pub module: Reference,
+    /// How it is had from a registry, and whose signature it needs.
+    pub origin: Origin,
     /// Only a module with this digest is run.
     pub digest: Option<Digest>,
     /// `None` takes the host's own namespace.
@@ -161,6 +186,8 @@ impl Config {
             identity,
             adopt,
             digest,
+            registry,
+            poll,
             guest_args,
             env,
             memory,
@@ -172,9 +199,13 @@ impl Config {
             swap,
             probation,
             admin,
+            cache,
+            cache_size,
             log_format,
+            log_level: _,
         } = args;
         let module = module.ok_or_else(|| ConfigError("give a module, or --config with a file of tasks".into()))?;
+        let origin = Origin { poll: poll.unwrap_or_default(), ..registry.into() }.of(&module)?;
         let timing = Timing::new(lease_duration.into(), renew_deadline.into(), retry_period.into())
             .map_err(|error| ConfigError(format!("--lease-duration, --renew-deadline, --retry-period: {error}")))?;
         let coordinated = match coordinated {
@@ -197,6 +228,7 @@ impl Config {
             lease: lease.unwrap_or_else(|| name.clone()),
             name,
             module,
+            origin,
             digest,
             namespace,
             adopt,
@@ -221,7 +253,9 @@ impl Config {
             },
         };
         let pod = environment.pod_name.clone();
-        Ok(Self { store: lease_store, identity, pod, log_format, admin, tasks: vec![task] })
+        let cache = cache.map(|folder| CacheConfig { folder, size: cache_size });
+        let at_start = if environment.in_pod { AtStart::Awaited } else { AtStart::Required };
+        Ok(Self { store: lease_store, identity, pod, log_format, admin, cache, at_start, tasks: vec![task] })
     }
 }
 

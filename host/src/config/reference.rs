@@ -1,8 +1,9 @@
-//! A module as a person names it: a path, or `configmap:[NAMESPACE/]NAME/KEY`.
+//! A module as a person names it: a path, `configmap:[NAMESPACE/]NAME/KEY`, or
+//! `oci:REGISTRY/REPOSITORY[:TAG][@sha256:...]`.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use super::Name;
+use super::{Name, OciReference};
 
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +19,8 @@ pub enum Reference {
         /// The key, of `binaryData` or `data`.
         key: String,
     },
+    /// An artifact in an OCI registry.
+    Oci(OciReference),
 }
 
 impl Reference {
@@ -26,6 +29,8 @@ impl Reference {
         let path = match self {
             Self::File(path) => path.as_path(),
             Self::ConfigMap { key, .. } => key.as_ref(),
+            // A dot in it does not begin a file's end.
+            Self::Oci(artifact) => return artifact.last_part().to_owned(),
         };
         path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
@@ -37,9 +42,10 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("configmap", rest)) => config_map(rest),
-            Some((scheme @ ("oci" | "http" | "https"), _)) => Err(format!(
-                "modules cannot be fetched from `{scheme}:` yet: give the path of a file, or \
-                 `configmap:[NAMESPACE/]NAME/KEY`"
+            Some(("oci", rest)) => rest.parse().map(Self::Oci),
+            Some((scheme @ ("http" | "https"), _)) => Err(format!(
+                "modules are not fetched from `{scheme}:`: give the path of a file, `configmap:[NAMESPACE/]NAME/KEY`, \
+                 or `oci:REGISTRY/REPOSITORY[:TAG]`"
             )),
             _ if text.is_empty() => Err("the module's path is empty".into()),
             _ => Ok(Self::File(text.into())),
@@ -72,6 +78,7 @@ impl fmt::Display for Reference {
                 write!(f, "configmap:{namespace}/{name}/{key}")
             }
             Self::ConfigMap { namespace: None, name, key } => write!(f, "configmap:{name}/{key}"),
+            Self::Oci(artifact) => write!(f, "oci:{artifact}"),
         }
     }
 }
@@ -100,7 +107,7 @@ mod tests {
         {
             assert!(refused(text).contains("configmap:[NAMESPACE/]NAME/KEY"), "{}", refused(text));
         }
-        assert!(refused("oci:r/a:1").contains("path of a file"));
+        assert!(refused("https://r/a").contains("oci:REGISTRY"));
         assert!(refused("").contains("empty"));
     }
 }

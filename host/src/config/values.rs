@@ -55,8 +55,15 @@ impl TryFrom<String> for Name {
 }
 
 /// `NAME=VALUE`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EnvVar(pub String, pub String);
+
+impl fmt::Debug for EnvVar {
+    /// Without the value, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EnvVar").field(&self.0).finish_non_exhaustive()
+    }
+}
 
 impl FromStr for EnvVar {
     type Err = String;
@@ -187,6 +194,7 @@ pub fn parse_digest(text: &str) -> Result<Digest, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::runtime::GuestConfig;
 
     #[test]
     fn names_are_those_kubernetes_takes() {
@@ -205,6 +213,23 @@ mod tests {
             let refused = bad.parse::<ProgressDeadline>().expect_err(bad);
             assert!(refused.contains(says), "{bad}: {refused}");
         }
+    }
+
+    /// Panics, and careless log lines, show values so.
+    #[test]
+    fn what_may_be_a_secret_is_not_in_what_debugging_shows() {
+        use leasehold_core::checkpoint::{Checkpoint, SavedState};
+
+        let variable: EnvVar = "PASSWORD=planted".parse().expect("it is one");
+        let config = GuestConfig {
+            env: [("PASSWORD".to_owned(), "planted".to_owned())].into(),
+            args: vec!["planted".to_owned()],
+            ..GuestConfig::default()
+        };
+        let saved = SavedState::new(*b"planted").expect("it is small");
+        let checkpoints = [Checkpoint::Saved(saved), Checkpoint::Unreadable("planted".into())];
+        let shown = format!("{variable:?} {config:?} {checkpoints:?}");
+        assert!(shown.contains("PASSWORD") && shown.contains("7 bytes") && !shown.contains("planted"), "{shown}");
     }
 
     #[test]

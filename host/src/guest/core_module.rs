@@ -8,6 +8,7 @@ use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as REACTOR,
 };
 use wasmparser::{Parser, Payload};
+use wasmtime::Engine;
 use wit_component::ComponentEncoder;
 
 use super::module::ModuleError;
@@ -61,6 +62,9 @@ pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ModuleError> {
     if bytes.is_empty() {
         return Err(ModuleError::Empty);
     }
+    if Engine::detect_precompiled(bytes).is_some() {
+        return Err(ModuleError::Precompiled);
+    }
     if !bytes.starts_with(b"\0asm") {
         return Err(ModuleError::NotWasm(bytes[..bytes.len().min(4)].to_vec()));
     }
@@ -78,6 +82,11 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_component_are_told_apart() {
+        let engine = Engine::default();
+        let compiled = engine.precompile_component(b"\0asm\x0d\0\x01\0").expect("it is a component");
+        assert!(matches!(component(&compiled), Err(ModuleError::Precompiled)));
+        let compiled = engine.precompile_module(b"\0asm\x01\0\0\0").expect("it is a module");
+        assert!(matches!(component(&compiled), Err(ModuleError::Precompiled)));
         assert!(matches!(component(b""), Err(ModuleError::Empty)));
         assert!(matches!(component(b"#!/bin/sh"), Err(ModuleError::NotWasm(_))));
         assert!(matches!(component(b"\0asm\x01\0\0\0"), Err(ModuleError::CoreModule)));

@@ -3,6 +3,8 @@
 //! [`runtime`] is the way in; [`gate`] holds the promise that nothing runs and nothing leaves
 //! after the term's bound.
 
+pub mod cache;
+pub mod compile;
 mod core_module;
 pub mod cpu;
 pub mod engine;

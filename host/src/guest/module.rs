@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use super::{
-    core_module,
+    compile, core_module,
     runtime::GuestRuntime,
     world::{self, World},
 };
@@ -24,8 +24,10 @@ pub struct ReadyModule {
     pub digest: Digest,
     /// The size of the bytes.
     pub size: ByteSize,
-    /// How long compiling took.
+    /// How long compiling took, or reading what it was compiled to before.
     pub compile_time: Duration,
+    /// It was not compiled now, but by an earlier start of this host, or another one of this folder.
+    pub from_cache: bool,
 }
 
 /// Why some bytes cannot be a task.
@@ -37,6 +39,12 @@ pub enum ModuleError {
     /// The first bytes are not `\0asm`.
     #[error("it is not WebAssembly: it begins with \"{}\" instead of \"\\0asm\"", _0.escape_ascii())]
     NotWasm(Vec<u8>),
+    /// Compiled already, by `wasmtime compile` or the like.
+    #[error(
+        "it is compiled already, which could do anything on this machine, so that a host runs only what it has compiled \
+         itself: give the `.wasm` that it was made of"
+    )]
+    Precompiled,
     /// A core module that says nothing of what it is.
     #[error(
         "it is a core module with neither a `_start` nor a world in it, so nothing in it can be called: build it as a \
@@ -75,12 +83,21 @@ pub enum ModuleError {
          func(identity: string)`: {0} (build it for the world `observing-leader-task`, which `leasehold wit` prints)"
     )]
     Callbacks(String),
+    /// There is nothing to compile it with.
+    #[error("it cannot be compiled: {0}")]
+    NoThreads(#[from] rayon::ThreadPoolBuildError),
 }
 
 impl ReadyModule {
     /// The names of what it imports.
     pub fn imports(&self) -> Vec<String> {
         imports(self.world.linked().component())
+    }
+
+    /// The names of what it exports.
+    pub fn exports(&self) -> Vec<String> {
+        let component = self.world.linked().component();
+        component.component_type().exports(component.engine()).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Whether it hears of the end of terms, and of who leads.
@@ -106,15 +123,21 @@ pub fn digest(bytes: &[u8]) -> Digest {
 }
 
 impl GuestRuntime {
-    /// Compiles, links, and checks a component. Takes seconds for a large one: call it where
-    /// blocking is fine.
+    /// Compiles, links, and checks a component, or a core module that can be made one. Takes seconds for a large one,
+    /// on threads of its own that give way to all others: call it where blocking is fine.
     ///
     /// # Errors
     /// Says what the bytes are not.
     pub fn prepare(&self, bytes: &[u8]) -> Result<ReadyModule, ModuleError> {
+        compile::at_low_priority(|| self.prepare_here(bytes))?
+    }
+
+    fn prepare_here(&self, bytes: &[u8]) -> Result<ReadyModule, ModuleError> {
         let begun = Instant::now();
-        let component = Component::from_binary(self.engine(), &core_module::component(bytes)?)
-            .map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
+        let digest = digest(bytes);
+        let cached = self.cache().and_then(|cache| cache.load(&digest));
+        let from_cache = cached.is_some();
+        let component = cached.map_or_else(|| self.compile(bytes), Ok)?;
         let compile_time = begun.elapsed();
         let world = self.link(&component).map_err(|error| {
             match world::other_version(imports(&component).iter().map(String::as_str)) {
@@ -122,7 +145,16 @@ impl GuestRuntime {
                 None => error,
             }
         })?;
-        Ok(ReadyModule { world, digest: digest(bytes), size: ByteSize(bytes.len() as u64), compile_time })
+        // Not what no task can be.
+        if let Some(cache) = self.cache().filter(|_| !from_cache) {
+            cache.store(&digest, &component);
+        }
+        Ok(ReadyModule { world, digest, size: ByteSize(bytes.len() as u64), compile_time, from_cache })
+    }
+
+    fn compile(&self, bytes: &[u8]) -> Result<Component, ModuleError> {
+        let component = core_module::component(bytes)?;
+        Component::from_binary(self.engine(), &component).map_err(|error| ModuleError::Invalid(format!("{error:#}")))
     }
 
     fn link(&self, component: &Component) -> Result<World, ModuleError> {

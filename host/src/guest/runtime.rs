@@ -6,7 +6,7 @@
 //! 3. drop: the call's future and its store are dropped, which ends a guest that waits in a host
 //!    call. Only then is [`GuestEvent::Ended`] told. A store is never used again.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use futures_util::FutureExt;
@@ -21,6 +21,7 @@ use wasmtime_wasi::{I32Exit, ResourceTable, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::{
+    cache::{self, Cache, CacheConfig, CacheCounts},
     cpu::{CpuMeter, CpuSeconds, CpuShare},
     engine::{self, EpochTicker},
     env::EnvSource,
@@ -42,7 +43,7 @@ use super::{
 use crate::{clock, log::Subject};
 
 /// What stays the same for all runs of one task.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GuestConfig {
     /// `wasi:cli/environment` arguments, without the program's name.
     pub args: Vec<String>,
@@ -66,6 +67,14 @@ pub struct GuestConfig {
     pub folders: Vec<Folder>,
     /// Variables with values from elsewhere, beside those of `env`.
     pub env_from: Option<Arc<dyn EnvSource>>,
+}
+
+impl fmt::Debug for GuestConfig {
+    /// Without arguments and values of the environment, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.keys().collect();
+        f.debug_struct("GuestConfig").field("memory", &self.memory).field("env", &names).finish_non_exhaustive()
+    }
 }
 
 /// What is counted of all runs of one task.
@@ -168,6 +177,7 @@ pub struct GuestRuntime {
     linker: Linker<State>,
     workers: tokio::runtime::Handle,
     ticker: EpochTicker,
+    cache: Option<Cache>,
 }
 
 impl GuestRuntime {
@@ -181,7 +191,15 @@ impl GuestRuntime {
         let linker =
             imports::linker(&engine).map_err(|error| anyhow::anyhow!("cannot link the host's functions: {error:#}"))?;
         let ticker = EpochTicker::start(&engine)?;
-        Ok(Self { engine, linker, workers, ticker })
+        Ok(Self { engine, linker, workers, ticker, cache: None })
+    }
+
+    /// The same, with compiled modules kept in a folder; or without, where that cannot be, which is told.
+    #[must_use]
+    pub fn with_cache(self, config: &CacheConfig, counts: CacheCounts) -> Self {
+        let opened = Cache::open(config, &self.engine, counts);
+        cache::tell(&config.folder, &opened);
+        Self { cache: opened.ok(), ..self }
     }
 
     /// How long ago the epoch moved: without the ticker, a guest that computes would not be ended.
@@ -191,6 +209,10 @@ impl GuestRuntime {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    pub(super) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
     }
 
     pub(super) fn linker(&self) -> &Linker<State> {

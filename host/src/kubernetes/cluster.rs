@@ -2,11 +2,11 @@
 
 use std::{error::Error, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use kube::{Client, Config};
 use tokio::sync::OnceCell;
 
-use super::connection;
+use super::{connection, words};
 
 /// How long the cluster may take to answer at the start. Later, it may be gone for as long as it likes.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
@@ -29,8 +29,11 @@ impl Cluster {
     pub async fn client(&self) -> anyhow::Result<&Client> {
         let made = async || {
             let config = self.config().await?.clone();
-            tracing::info!(event = "cluster", "using the cluster at {}", config.cluster_url);
-            connection::client(config).context("the cluster's configuration does not make a client")
+            tracing::info!(event = "cluster", "using the cluster at {}", words::without_user_info(&config.cluster_url));
+            connection::client(config).map_err(|error| {
+                anyhow!("{}", words::in_plain_words(&error))
+                    .context("the cluster's configuration does not make a client")
+            })
         };
         self.client.get_or_try_init(made).await
     }
@@ -60,7 +63,7 @@ pub async fn first_contact<T>(asked: impl Future<Output = anyhow::Result<T>>) ->
 async fn infer() -> anyhow::Result<Config> {
     let mut config = Config::infer().await.map_err(|error| {
         // Of the two ways, the kubeconfig is the one that a person can have meant.
-        let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        let why = error.source().map_or_else(|| error.to_string(), words::of_causes);
         anyhow!(
             "found no cluster: this is not a Pod with a service account, and no kubeconfig works ({why}). Set \
              KUBECONFIG, or try it without a cluster: --lease-store file:/tmp/leases"

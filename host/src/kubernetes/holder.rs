@@ -81,7 +81,7 @@ impl Looking {
 }
 
 /// Whether the kubelet says that the process of this identity has ended.
-fn has_ended(pod: &Pod, holder: &str) -> bool {
+pub(crate) fn has_ended(pod: &Pod, holder: &str) -> bool {
     let Some(PodStatus { container_statuses, init_container_statuses, .. }) = &pod.status else { return false };
     // A sidecar is an init container that is restarted.
     let containers = [container_statuses, init_container_statuses].into_iter().flatten().flatten();

@@ -37,7 +37,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(2);
 /// How often before it counts as unavailable; a writer holds it for well under a millisecond.
 const LOCK_TRIES: u32 = 500;
 /// How long to wait before a broken watch is tried again.
-const REWATCH_DELAY: Duration = Duration::from_secs(1);
+pub(super) const REWATCH_DELAY: Duration = Duration::from_secs(1);
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub struct FileStore {
 /// others (a newer Leasehold, say) have written beside them.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Stored {
+pub(super) struct Stored {
     version: u64,
     holder_identity: Option<String>,
     lease_duration_seconds: Option<u64>,
@@ -270,16 +270,16 @@ impl LeaseStore for FileStore {
 }
 
 /// The system tells `changed` when something in the folder did.
-struct Watching {
-    changed: Arc<Notify>,
+pub(super) struct Watching {
+    pub(super) changed: Arc<Notify>,
     /// What is watched may not be what is under the folder's name any more: it was removed, or renamed.
-    folder_changed: Arc<AtomicBool>,
+    pub(super) folder_changed: Arc<AtomicBool>,
     last: Option<Observation>,
     _watcher: notify::RecommendedWatcher,
 }
 
 impl Watching {
-    fn begin(folder: &Path) -> notify::Result<Self> {
+    pub(super) fn begin(folder: &Path) -> notify::Result<Self> {
         let changed = Arc::new(Notify::new());
         let folder_changed = Arc::new(AtomicBool::new(false));
         let (tell, tell_folder) = (changed.clone(), folder_changed.clone());

@@ -43,6 +43,8 @@ pub struct KubernetesStore {
     last: Arc<Mutex<Option<DynamicObject>>>,
     room: Room,
     watch: Option<SharedWatch>,
+    /// As whom it writes: who changed what can be told apart afterwards.
+    manager: &'static str,
 }
 
 impl KubernetesStore {
@@ -55,7 +57,14 @@ impl KubernetesStore {
             last: Arc::default(),
             room: Room::default(),
             watch: None,
+            manager: "leasehold",
         }
+    }
+
+    /// The same, with its writes under this field manager's name.
+    #[must_use]
+    pub fn written_by(self, manager: &'static str) -> Self {
+        Self { manager, ..self }
     }
 
     /// The same, with room and, where there is one, a watch that it shares with others of its namespace.
@@ -148,7 +157,7 @@ impl LeaseStore for KubernetesStore {
     }
 
     async fn write(&self, based_on: Option<Version>, record: &LeaseRecord) -> Result<Version, StoreError> {
-        let params = PostParams { field_manager: Some("leasehold".into()), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(self.manager.into()), ..PostParams::default() };
         let _lane = self.room.enter().await;
         let (verb, written) = match based_on {
             Some(based_on) => {
@@ -203,7 +212,7 @@ pub(super) fn failure_of(error: &kube::Error) -> StoreFailure {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Malformed {
+pub(crate) enum Malformed {
     #[error("resourceVersion {0:?} is not a number, and cannot be a fencing token")]
     Version(String),
     #[error("the spec does not parse")]
@@ -218,7 +227,8 @@ pub(super) fn parse_version(version: &str) -> Result<Version, Malformed> {
     version.parse().map(Version).map_err(|_| Malformed::Version(version.to_owned()))
 }
 
-fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
+/// What a Lease says.
+pub(crate) fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
     let spec = match object.data.get("spec") {
         Some(spec) => serde_json::from_value(spec.clone()).map_err(Malformed::Spec)?,
         None => LeaseSpec::default(),

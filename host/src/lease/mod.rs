@@ -5,6 +5,7 @@ pub mod candidate;
 mod checkpoint;
 pub mod coordinated;
 pub mod file;
+pub mod folder;
 pub mod kubernetes;
 mod modules;
 pub mod room;
@@ -22,5 +23,5 @@ pub const CHECKPOINT_ANNOTATION: &str = "leasehold.dev/checkpoint";
 pub const MODULE_ANNOTATION: &str = "leasehold.dev/module";
 /// The annotation that names the newest module that has come through its probation.
 pub const GOOD_MODULE_ANNOTATION: &str = "leasehold.dev/good-module";
-/// The annotation that names a module that has failed in its probation.
+/// The annotation that names, by its digest, a module that failed soon after its start, and that nobody is to try again.
 pub const REFUSED_MODULE_ANNOTATION: &str = "leasehold.dev/refused-module";

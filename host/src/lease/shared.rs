@@ -50,6 +50,6 @@ pub async fn watch(access: &Access, namespace: &str, names: &[&str]) -> anyhow::
 }
 
 /// The Leases of a namespace, as the store reads and writes them.
-pub(super) fn leases(client: Client, namespace: &str) -> Api<DynamicObject> {
+pub(crate) fn leases(client: Client, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client, namespace, &ApiResource::erase::<Lease>(&()))
 }

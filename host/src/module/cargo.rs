@@ -11,11 +11,7 @@ use cargo_metadata::{CrateType, Message, MetadataCommand};
 use futures_util::{StreamExt, stream};
 use notify::RecursiveMode;
 
-use super::{
-    Changes, ReadError,
-    file::{self, Changed},
-    off_thread,
-};
+use super::{Changes, ReadError, changed::Changed, file, off_thread};
 
 const TARGET: &str = "wasm32-wasip2";
 

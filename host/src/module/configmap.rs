@@ -4,16 +4,37 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use bytesize::ByteSize;
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client};
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+};
 
-use super::{Changes, ReadError};
+use super::{Changes, ReadError, compressed::compress};
 use crate::kubernetes::{
     access::Target,
     in_plain_words,
     watch::{Seen, watch_one},
 };
+
+/// What the API server takes for all values of a ConfigMap together.
+const CONFIG_MAP_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often a ConfigMap is read again that somebody else has written meanwhile.
+const PUT_ATTEMPTS_MAX: usize = 5;
+
+/// Why a module is not put into a ConfigMap.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// It does not fit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The cluster does not take it, or does not answer.
+    #[error("{0}")]
+    Refused(String),
+}
 
 /// See the module's documentation.
 #[derive(Clone)]
@@ -53,6 +74,91 @@ impl ConfigMapKey {
         let found = self.api().get_opt(&self.name).await;
         let found = found.map_err(|error| self.unavailable("get", &in_plain_words(&error)))?;
         found.map_or_else(|| Err(self.missing()), |found| self.bytes(found))
+    }
+
+    /// Puts a module into the key, compressed where there is no room for it as it is; what else the ConfigMap has stays.
+    /// Says with how many bytes it is there where they are fewer than its own.
+    ///
+    /// # Errors
+    /// There is no room for it, by how much, and what to do instead; or the cluster does not take it.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time: it is one write.
+    pub async fn put(&self, module: &[u8]) -> Result<Option<ByteSize>, PutError> {
+        let api = self.api();
+        for _ in 0..PUT_ATTEMPTS_MAX {
+            let found = api.get_opt(&self.name).await.map_err(|error| self.not_put("get", &error))?;
+            let verb = if found.is_some() { "update" } else { "create" };
+            let mut config_map = found.unwrap_or_else(|| ConfigMap {
+                metadata: ObjectMeta { name: Some(self.name.to_string()), ..ObjectMeta::default() },
+                ..ConfigMap::default()
+            });
+            if let Some(text) = &mut config_map.data {
+                text.remove(&*self.key);
+            }
+            let binary = config_map.binary_data.get_or_insert_default();
+            binary.remove(&*self.key);
+            let others = binary.values().map(|bytes| bytes.0.len());
+            let others: usize = others.chain(config_map.data.iter().flatten().map(|(_, text)| text.len())).sum();
+            let (bytes, compressed) = self.fitted(module, others)?;
+            binary.insert(self.key.to_string(), ByteString(bytes));
+            // With the resourceVersion it was read with: whoever writes meanwhile is not undone.
+            let params = PostParams::default();
+            let written = match verb {
+                "update" => api.replace(&self.name, &params, &config_map).await,
+                _ => api.create(&params, &config_map).await,
+            };
+            match written {
+                Ok(_) => return Ok(compressed),
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(self.not_put(verb, &error)),
+            }
+        }
+        let Self { namespace, name, .. } = self;
+        Err(PutError::Refused(format!(
+            "configmap {namespace}/{name} was written by others {PUT_ATTEMPTS_MAX} times meanwhile: try again"
+        )))
+    }
+
+    /// The bytes to put beside so many others; and how many they are where they had to be compressed.
+    fn fitted(&self, module: &[u8], others: usize) -> Result<(Vec<u8>, Option<ByteSize>), PutError> {
+        let room = CONFIG_MAP_BYTES_MAX.saturating_sub(others);
+        if module.len() <= room {
+            return Ok((module.to_vec(), None));
+        }
+        let compressed = compress(module).map_err(|error| PutError::Refused(format!("cannot compress it: {error}")))?;
+        let size = |bytes: usize| ByteSize(bytes as u64);
+        if compressed.len() <= room {
+            let len = size(compressed.len());
+            return Ok((compressed, Some(len)));
+        }
+        let Self { namespace, name, .. } = self;
+        let beside = if others == 0 { String::new() } else { format!(", and its other keys have {}", size(others)) };
+        Err(PutError::TooLarge(format!(
+            "it has {}, and compressed {}, which is {} too much for configmap {namespace}/{name}: a ConfigMap has room for \
+             {} in all{beside}. Push it to a registry (`oci:REGISTRY/REPOSITORY:TAG`), or mount it from a volume",
+            size(module.len()),
+            size(compressed.len()),
+            size(compressed.len() - room),
+            size(CONFIG_MAP_BYTES_MAX),
+        )))
+    }
+
+    fn not_put(&self, verb: &str, error: &kube::Error) -> PutError {
+        let Self { namespace, name, .. } = self;
+        PutError::Refused(match error {
+            kube::Error::Api(status) if status.code == 403 => format!(
+                "may not {verb} configmap {namespace}/{name}: needed in a Role there is {}",
+                self.target().rule(&["get", "create", "update"])
+            ),
+            error => format!("cannot {verb} configmap {namespace}/{name}: {}", in_plain_words(error)),
+        })
+    }
+
+    /// Which key this is.
+    pub fn reference(&self) -> String {
+        let Self { namespace, name, key, .. } = self;
+        format!("configmap:{namespace}/{name}/{key}")
     }
 
     /// The bytes as they are, then each time the ConfigMap changes.

@@ -1,22 +1,15 @@
-//! A module in a file, replaced in any way: written in place, renamed over, removed and made
-//! again, or by the kubelet's swap of a mounted ConfigMap's `..data` symlink.
+//! A module in a file: its bytes, and what tells that they may be others. ([`super::file_changes`] follows it.)
 
 use std::{
-    fs::File,
+    fs::{self, File, Metadata},
     io::{self, Read},
-    path::{Path, PathBuf},
-    time::Duration,
+    os::unix::fs::MetadataExt,
+    path::Path,
 };
 
 use bytesize::ByteSize;
-use futures_util::{StreamExt, stream};
-use notify::{RecursiveMode, Watcher};
-use tokio::sync::mpsc;
 
-use super::{Changes, MODULE_BYTES_MAX, ReadError, off_thread};
-
-/// A file is read when it has been left alone for this long: a writer may need several steps.
-pub(super) const SETTLE: Duration = Duration::from_millis(100);
+use super::{MODULE_BYTES_MAX, ReadError};
 
 pub(super) fn in_plain_words(error: &io::Error) -> String {
     match error.kind() {
@@ -26,77 +19,51 @@ pub(super) fn in_plain_words(error: &io::Error) -> String {
     }
 }
 
-/// The file's bytes.
+/// What a file is known by, without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    place: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    /// As well when its time was set back, as `cp --preserve` and `tar` do.
+    changed: (i64, i64),
+}
+
+impl From<Metadata> for Stamp {
+    fn from(file: Metadata) -> Self {
+        Self {
+            place: (file.dev(), file.ino()),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
+}
+
+/// `None` where there is no file now, or none that can be looked at.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(Stamp::from)
+}
+
+/// The file's bytes. Not some of what was there before with some of what is there now: where it is written to at
+/// the same time, that is an error. (Who writes it in pieces may be between two of them; that is not seen here.)
 ///
 /// # Errors
-/// It cannot be read, or is larger than any task.
+/// It cannot be read, is larger than any task, or is being written.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     let failed = |error| ReadError::Io { path: path.to_owned(), error };
-    let file = File::open(path).map_err(failed)?;
-    let size = ByteSize(file.metadata().map_err(failed)?.len());
+    let mut file = File::open(path).map_err(failed)?;
+    let before = file.metadata().map_err(failed)?;
+    let size = ByteSize(before.len());
     if size > MODULE_BYTES_MAX {
         return Err(ReadError::TooLarge { path: path.to_owned(), size });
     }
     let mut bytes = Vec::new();
     // It may grow while it is read.
-    file.take(MODULE_BYTES_MAX.as_u64()).read_to_end(&mut bytes).map_err(failed)?;
+    file.by_ref().take(MODULE_BYTES_MAX.as_u64()).read_to_end(&mut bytes).map_err(failed)?;
+    let after = file.metadata().map_err(failed)?;
+    if (before.size(), before.modified().ok()) != (after.size(), after.modified().ok()) {
+        return Err(ReadError::BeingWritten(path.to_owned()));
+    }
     Ok(bytes)
-}
-
-/// The file's bytes again, whenever something about it may have changed.
-///
-/// # Errors
-/// The system does not tell of changes in the file's folder.
-pub(super) fn changes(path: PathBuf) -> notify::Result<Changes> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let changed = Changed::watch(&folder, RecursiveMode::NonRecursive, |_| true)?;
-    let contents = stream::unfold((changed, path), |(mut changed, path)| async move {
-        changed.settled().await?;
-        let reading = path.clone();
-        Some((off_thread(move || read(&reading)).await, (changed, path)))
-    });
-    Ok(contents.boxed())
-}
-
-/// Tells that something in a folder changed.
-pub(super) struct Changed {
-    events: mpsc::Receiver<()>,
-    _watcher: notify::RecommendedWatcher,
-}
-
-impl Changed {
-    /// Only paths that `concerns` takes count.
-    pub(super) fn watch(
-        folder: &Path,
-        mode: RecursiveMode,
-        concerns: impl Fn(&Path) -> bool + Send + 'static,
-    ) -> notify::Result<Self> {
-        let (tell, events) = mpsc::channel(1);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // An error (an overflow, say) may stand for a change. Being read is none.
-            let counts = match &event {
-                Ok(event) if event.kind.is_access() => false,
-                Ok(event) => event.paths.is_empty() || event.paths.iter().any(|path| concerns(path)),
-                Err(_) => true,
-            };
-            if counts {
-                // Full means that a change is already waiting to be seen.
-                let _ = tell.try_send(());
-            }
-        })?;
-        watcher.watch(folder, mode)?;
-        Ok(Self { events, _watcher: watcher })
-    }
-
-    /// Waits for a change, and then until nothing has changed for a moment.
-    pub(super) async fn settled(&mut self) -> Option<()> {
-        self.events.recv().await?;
-        while let Ok(event) = tokio::time::timeout(SETTLE, self.events.recv()).await {
-            event?;
-        }
-        Some(())
-    }
 }

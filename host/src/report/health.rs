@@ -8,27 +8,49 @@ use std::{
 
 /// What each task waits for, until it is ready.
 #[derive(Debug)]
-pub struct Readiness(Mutex<BTreeMap<String, Option<String>>>);
+pub struct Readiness(Mutex<BTreeMap<String, State>>);
+
+#[derive(Debug)]
+enum State {
+    /// For this.
+    Waits(String),
+    Ready,
+    /// And there is something to know about it.
+    ReadyBut(String),
+}
 
 impl Readiness {
     /// All of them wait.
     pub fn new<'a>(tasks: impl Iterator<Item = &'a str>) -> Self {
-        let waits = tasks.map(|task| (task.to_owned(), Some("it has not begun".to_owned())));
+        let waits = tasks.map(|task| (task.to_owned(), State::Waits("it has not begun".to_owned())));
         Self(Mutex::new(waits.collect()))
     }
 
     /// The task waits for something.
     pub fn waits(&self, task: &str, what: &str) {
-        self.set(task, Some(what.to_owned()));
+        self.set(task, State::Waits(what.to_owned()));
     }
 
     /// The task competes, and could run its module at once.
     pub fn ready(&self, task: &str) {
-        self.set(task, None);
+        self.set(task, State::Ready);
     }
 
-    fn set(&self, task: &str, waits: Option<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), waits);
+    /// The same, with something that is to be known: a newer module is not ready yet, or is not taken.
+    pub fn ready_but(&self, task: &str, what: &str) {
+        self.set(task, State::ReadyBut(what.to_owned()));
+    }
+
+    fn set(&self, task: &str, state: State) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), state);
+    }
+
+    /// What the task of this name waits for; `None` when it is ready.
+    pub fn wait_of(&self, task: &str) -> Option<String> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(task) {
+            Some(State::Waits(what)) => Some(what.clone()),
+            _ => None,
+        }
     }
 
     /// A line a task; as an error, unless all are ready.
@@ -38,14 +60,15 @@ impl Readiness {
     pub fn told(&self) -> Result<String, String> {
         let tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = String::new();
-        for (task, waits) in &*tasks {
+        for (task, state) in &*tasks {
             // Writing to a String does not fail.
-            let _ = match waits {
-                None => writeln!(lines, "{task}: ready"),
-                Some(what) => writeln!(lines, "{task}: not ready: {what}"),
+            let _ = match state {
+                State::Ready => writeln!(lines, "{task}: ready"),
+                State::ReadyBut(what) => writeln!(lines, "{task}: ready, {what}"),
+                State::Waits(what) => writeln!(lines, "{task}: not ready: {what}"),
             };
         }
-        if tasks.values().all(Option::is_none) { Ok(lines) } else { Err(lines) }
+        if tasks.values().any(|state| matches!(state, State::Waits(_))) { Err(lines) } else { Ok(lines) }
     }
 }
 
@@ -61,6 +84,8 @@ mod tests {
         let lines = readiness.told().expect_err("b waits");
         assert_eq!(lines, "a: ready\nb: not ready: its module is being compiled\n");
         readiness.ready("b");
-        assert_eq!(readiness.told().expect("all are ready"), "a: ready\nb: ready\n");
+        readiness.ready_but("a", "with sha256:1; its module sha256:2 is being compiled");
+        let lines = readiness.told().expect("all are ready");
+        assert_eq!(lines, "a: ready, with sha256:1; its module sha256:2 is being compiled\nb: ready\n");
     }
 }

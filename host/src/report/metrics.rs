@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::guest::{cpu::CpuSeconds, imports::http::grant::HttpCounts, runtime::GuestCounts};
+use crate::guest::{cache::CacheCounts, cpu::CpuSeconds, imports::http::grant::HttpCounts, runtime::GuestCounts};
 
 /// Of all tasks of this host.
 pub struct Metrics {
@@ -37,6 +37,7 @@ struct Families {
     saves: Family<ResultLabels, Counter>,
     progress: Family<TaskLabels, Gauge<f64, AtomicU64>>,
     callback_failures: Family<CallbackLabels, Counter>,
+    cache: Family<CacheLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,6 +81,11 @@ struct CallbackLabels {
     export: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CacheLabels {
+    result: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let families = Families::default();
@@ -99,6 +105,7 @@ impl Default for Metrics {
             saves,
             progress,
             callback_failures,
+            cache,
         } = families.clone();
         registry.register("leader_election_master_status", "1 while this replica holds the lease, else 0", leads);
         registry.register(
@@ -129,6 +136,11 @@ impl Default for Metrics {
             "Calls of on-stop-leading and on-new-leader that failed or took too long",
             callback_failures,
         );
+        registry.register(
+            "leasehold_module_cache",
+            "Modules in the cache of compiled ones, by what became of them",
+            cache,
+        );
         // A time and not an age, as Prometheus asks for (https://prometheus.io/docs/practices/instrumentation/).
         registry.register(
             "leasehold_progress_timestamp_seconds",
@@ -150,6 +162,19 @@ impl Metrics {
         families.swaps.get_or_create(&labels).inc_by(0);
         families.rejections.get_or_create(&labels).inc_by(0);
         TaskMetrics { families, labels, lease, module: Mutex::default(), states: Mutex::default() }
+    }
+
+    /// Those of the cache of compiled modules, at 0.
+    pub fn cache_counts(&self) -> CacheCounts {
+        let of = |result| self.families.cache.get_or_create_owned(&CacheLabels { result });
+        CacheCounts {
+            hits: of("hit"),
+            misses: of("miss"),
+            refused: of("refused"),
+            stored: of("stored"),
+            failed: of("failed"),
+            evicted: of("evicted"),
+        }
     }
 
     /// All of them as text, and its media type.

@@ -1,4 +1,4 @@
-//! What a person can see of a task: log lines, metrics and Kubernetes Events, each thing that
+//! What a person can see of a task: log lines, metrics, Kubernetes Events and its present state, each thing that
 //! happens told in one place to all of them.
 //!
 //! Nothing in here decides or waits. The words of `event` in the log, the names of the metrics and
@@ -7,13 +7,16 @@
 pub mod health;
 pub mod metrics;
 pub mod modules;
+pub mod tasks;
 
 use std::{error::Error, fmt, sync::Mutex, time::Duration};
 
 use leasehold_core::{
-    checkpoint::STATE_BYTES_MAX,
+    checkpoint::{Checkpoint, STATE_BYTES_MAX},
     election::{LossReason, Term},
+    lease::LeaseRecord,
     task::{Callback, Digest, Outcome, StopReason},
+    time::BootTime,
 };
 use tokio::sync::mpsc;
 
@@ -23,6 +26,7 @@ use crate::{
 };
 use metrics::TaskMetrics;
 use modules::{ModuleStatus, RefusedModule};
+use tasks::{Role, RunEnd, TaskTeller};
 
 /// Something that is worth a Kubernetes Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,14 +67,20 @@ pub struct Report {
     /// Whom it is about.
     pub subject: Subject,
     metrics: TaskMetrics,
+    state: TaskTeller,
     happenings: Option<mpsc::Sender<Happening>>,
     modules: Mutex<ModuleStatus>,
 }
 
 impl Report {
     /// Without `happenings`, no Events are made.
-    pub fn new(subject: Subject, metrics: TaskMetrics, happenings: Option<mpsc::Sender<Happening>>) -> Self {
-        Self { subject, metrics, happenings, modules: Mutex::default() }
+    pub fn new(
+        subject: Subject,
+        metrics: TaskMetrics,
+        state: TaskTeller,
+        happenings: Option<mpsc::Sender<Happening>>,
+    ) -> Self {
+        Self { subject, metrics, state, happenings, modules: Mutex::default() }
     }
 
     fn happened(&self, kind: HappeningKind, note: String) {
@@ -83,12 +93,14 @@ impl Report {
     /// It competes.
     pub fn candidate(&self) {
         say!(info, self.subject, "candidate"; "competing for the lease");
+        self.state.role(Role::Standby);
     }
 
     /// A term began.
     pub fn leading(&self, term: Term) {
         say!(info, self.subject, "leading", { token = term.token }; "this replica leads");
         self.metrics.leading(term.token);
+        self.state.leading(term);
         let note = format!("{} leads, with token {}", self.subject.identity, term.token);
         self.happened(HappeningKind::StartedLeading, note);
     }
@@ -98,6 +110,7 @@ impl Report {
         say!(info, self.subject, "released", { token = term.token }; "the lease is released");
         self.metrics.not_leading();
         let why = why.unwrap_or("no component has run");
+        self.state.term_ended(term, true, why);
         let note = format!("{} has released the lease, token {}: {why}", self.subject.identity, term.token);
         self.happened(HappeningKind::Released, note);
     }
@@ -111,6 +124,7 @@ impl Report {
             LossReason::Deleted => "it was deleted".to_owned(),
         };
         say!(warn, self.subject, "lost", { token = term.token }; "the lease is lost: {reason}");
+        self.state.term_ended(term, false, &reason);
         self.metrics.not_leading();
         let note = format!("{} has lost the lease, token {}: {reason}", self.subject.identity, term.token);
         self.happened(HappeningKind::Lost, note);
@@ -120,12 +134,14 @@ impl Report {
     pub fn step_down_requested(&self, term: Term) {
         say!(info, self.subject, "step-down-requested", { token = term.token };
             "somebody asks this replica to give the lease up");
+        self.state.step_down_requested();
     }
 
     /// The API server would rather have another lead.
     pub fn another_preferred(&self, term: Term, preferred: &str) {
         say!(info, self.subject, "another-preferred", { token = term.token, preferred = preferred };
             "the API server prefers {preferred}: this replica gives the lease up");
+        self.state.step_down_requested();
     }
 
     /// The API server has picked this replica, which takes the lease after `wait`.
@@ -153,6 +169,7 @@ impl Report {
     pub fn other_task(&self, other: &str) {
         say!(error, self.subject, "other-task", { other = other };
             "not competing: the lease is marked as another task's; give this task its own lease, or --adopt");
+        self.state.role(Role::OtherTask);
     }
 
     /// A request to the store failed; it will be tried again.
@@ -163,32 +180,70 @@ impl Report {
     /// The store's watch broke; it is taken up again.
     pub fn watch_broken(&self, why: &str) {
         say!(warn, self.subject, "watch-broken"; "{why}");
+        self.state.holder_unsure(Some(why));
+    }
+
+    /// The store's watch tells again what there is.
+    pub fn watch_mended(&self) {
+        self.state.holder_unsure(None);
+    }
+
+    /// Who holds the Lease, while this replica does not lead; `None`: nobody, or it is not known.
+    pub fn holder(&self, holder: Option<&str>) {
+        self.state.holder(holder);
+    }
+
+    /// The term lasts until then, unless a renewal moves that.
+    pub fn certain_until(&self, valid_until: BootTime) {
+        self.state.certain_until(valid_until);
+    }
+
+    /// The Lease was seen like this; `None`: there is none.
+    pub fn lease_seen(&self, record: Option<&LeaseRecord>) {
+        self.state.checkpoint_bytes(match record.and_then(|record| record.checkpoint.as_ref()) {
+            Some(Checkpoint::Saved(state)) => Some(state.bytes().len()),
+            Some(Checkpoint::Unreadable(_)) | None => None,
+        });
+        let marked = record.and_then(|record| record.task.as_deref());
+        if marked.is_none_or(|task| *task == *self.subject.task) {
+            self.state.may_compete_again();
+        }
     }
 
     /// A module is compiled, linked and checked.
     pub fn module_loaded(&self, module: &ReadyModule) {
         let compile_ms = u64::try_from(module.compile_time.as_millis()).unwrap_or(u64::MAX);
         say!(info, self.subject, "module-loaded", {
-            digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms
+            digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms, cached = module.from_cache
         }; "the module is ready");
         self.rejected(None);
+        self.state.module_ready(&module.digest);
     }
 
-    /// A new module is not taken.
-    pub fn module_rejected(&self, digest: Option<&str>, why: &dyn fmt::Display) {
-        say!(error, self.subject, "module-rejected", { digest = digest };
-            "the new module is not taken, the one before stays: {why}");
+    /// A module is not taken; `runs` is the one there is, if any.
+    pub fn module_rejected(&self, runs: Option<&Digest>, digest: Option<&Digest>, why: &dyn fmt::Display) {
+        let digest = digest.map(|digest| &**digest);
+        let then = match runs {
+            Some(_) => "the one before stays",
+            None => "and the task waits for one that is",
+        };
+        say!(error, self.subject, "module-rejected", { digest = digest }; "the new module is not taken, {then}: {why}");
         self.metrics.module_rejected();
         self.rejected(Some(RefusedModule { digest: digest.map(str::to_owned), why: why.to_string() }));
+        self.state.module_rejected(digest, &why.to_string());
         let which = digest.unwrap_or("the new module");
-        let note = format!("{} does not take {which}, the one before stays: {why}", self.subject.identity);
+        let note = format!("{} does not take {which}, {then}: {why}", self.subject.identity);
         self.happened(HappeningKind::ModuleRejected, note);
     }
 
-    /// The module's source cannot be reached for now.
-    pub fn module_source_unavailable(&self, why: &dyn fmt::Display) {
-        say!(warn, self.subject, "module-source-unavailable";
-            "changes of the module are not seen for now, the one there is stays: {why}");
+    /// The module's source cannot be reached for now; `runs` is the one there is, if any.
+    pub fn module_source_unavailable(&self, runs: Option<&Digest>, why: &dyn fmt::Display) {
+        match runs {
+            Some(_) => say!(warn, self.subject, "module-source-unavailable";
+                "changes of the module are not seen for now, the one there is stays: {why}"),
+            None => say!(warn, self.subject, "module-source-unavailable";
+                "the module cannot be had for now, and the task waits for it: {why}"),
+        }
     }
 
     /// The module's source tells nothing any more.
@@ -207,12 +262,14 @@ impl Report {
         }
         say!(info, self.subject, "guest-started", { token = term.token, digest = &**digest }; "the component starts");
         self.metrics.progress(Duration::ZERO);
+        self.state.run_started(term, digest);
     }
 
     /// A run has reported progress, this long ago.
     pub fn guest_progress(&self, term: Term, ago: Duration, message: &str) {
         say!(info, self.subject, "guest-progress", { token = term.token }; "{message}");
         self.metrics.progress(ago);
+        self.state.progress(ago, message);
     }
 
     /// A run is asked to end.
@@ -224,6 +281,7 @@ impl Report {
             say!(info, self.subject, "stop-requested", { token = term.token, reason = %reason };
                 "the component is asked to stop");
         }
+        self.state.stop_requested(&reason.to_string());
     }
 
     /// A run has ended. `reason` is why it was to end, if it was; `took` since it was to.
@@ -238,16 +296,17 @@ impl Report {
         let (token, name) = (term.token, outcome.name());
         match (outcome, outcome.detail()) {
             (Outcome::Ended(StopReason::Unresponsive), _) => {
-                say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component was stopped: it had reported no progress in time")
+                say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason.as_deref(), took_ms = took_ms }; "the component was stopped: it had reported no progress in time")
             }
             (_, None) => {
-                say!(info, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has stopped")
+                say!(info, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason.as_deref(), took_ms = took_ms }; "the component has stopped")
             }
             (_, Some(detail)) => {
-                say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason, took_ms = took_ms }; "the component has failed: {detail}")
+                say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason.as_deref(), took_ms = took_ms }; "the component has failed: {detail}")
             }
         }
         self.metrics.guest_ended(name);
+        self.state.run_ended(term, RunEnd { outcome: name, reason: reason.as_deref(), detail: outcome.detail(), took });
     }
 
     /// A guest's `save` was answered, in this way.

@@ -8,6 +8,7 @@ mod callbacks;
 mod candidacy;
 mod checkpoint;
 pub mod modules;
+pub mod ready;
 mod swaps;
 
 use std::{
@@ -253,8 +254,14 @@ impl<S: LeaseStore> Supervisor<S> {
         }
         self.callbacks.publish(&leadership);
         let holder = match leadership {
-            Leadership::Standby { holder } => holder,
-            Leadership::Leading { .. } => None,
+            Leadership::Standby { holder } => {
+                self.report.holder(holder.as_deref());
+                holder
+            }
+            Leadership::Leading { valid_until, .. } => {
+                self.report.certain_until(valid_until);
+                None
+            }
         };
         self.holder.send_if_modified(|known| {
             let changed = *known != holder;
@@ -309,7 +316,10 @@ impl<S: LeaseStore> Supervisor<S> {
     fn watched(&mut self, update: WatchUpdate) -> Input {
         match update {
             WatchUpdate::Seen(seen) => {
-                self.watch_error = None;
+                if self.watch_error.take().is_some() {
+                    self.report.watch_mended();
+                }
+                self.report.lease_seen(seen.record());
                 Input::Watched(WatchEvent::Seen(seen))
             }
             WatchUpdate::Broken(error) => {

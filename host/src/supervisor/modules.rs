@@ -1,5 +1,5 @@
-//! Keeps tasks' modules ready: every change of their bytes is compiled, linked and checked beside
-//! the running one. A bad module is told of, and changes nothing else (invariant 10).
+//! From what a source has to a module that only has to be instantiated: compiled, linked and checked, beside whatever
+//! runs. ([`super::ready`] keeps a task's module ready with it.)
 //!
 //! However many tasks run one module, it is read, hashed and compiled once: a source is followed once
 //! for all tasks that name it ([`Modules::follow`]), and what has the same digest is the same [`ReadyModule`],
@@ -10,17 +10,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use futures_util::StreamExt;
+use bytes::Bytes;
+use bytesize::ByteSize;
+use futures_util::{StreamExt, stream};
 use leasehold_core::task::Digest;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::{
     guest::{
+        compile::COMPILED_AT_ONCE_MAX,
         module::{ModuleError, ReadyModule, digest},
         runtime::GuestRuntime,
     },
     module::{Changes, ModuleSource, ReadError},
-    report::Report,
 };
 
 /// Why a module is not taken.
@@ -63,55 +65,47 @@ pub struct Found {
     /// How many bytes there are.
     pub bytes_len: usize,
     /// Until they are compiled.
-    bytes: Mutex<Vec<u8>>,
+    bytes: Mutex<Bytes>,
     ready: Arc<Ready>,
 }
 
-impl Found {
-    /// Whether somebody has compiled it already.
-    pub fn is_ready(&self) -> bool {
-        self.ready.initialized()
-    }
-}
-
-/// What a source has, as far as it can be had.
-pub type Version = Result<Arc<Found>, Arc<ReadError>>;
+/// What a source has, as far as it can be had; `None` until it was read for the first time.
+pub type Version = Option<Result<Arc<Found>, Arc<ReadError>>>;
 
 /// Makes modules ready, each once.
 pub struct Modules {
     guests: Arc<GuestRuntime>,
+    compiling: Semaphore,
     by_digest: Mutex<HashMap<Digest, Weak<Ready>>>,
 }
 
 impl Modules {
     /// For guests that run on `guests`.
     pub fn new(guests: Arc<GuestRuntime>) -> Self {
-        Self { guests, by_digest: Mutex::default() }
+        Self { guests, compiling: Semaphore::new(COMPILED_AT_ONCE_MAX), by_digest: Mutex::default() }
     }
 
-    /// What `source` has now, and from then on the newest of what it has. Nothing more is told where
-    /// changes cannot be noticed any more.
+    /// What `source` has as soon as it was read, and from then on the newest of what it has; nobody waits for that
+    /// here. Nothing more is told where changes cannot be noticed any more.
     ///
     /// # Errors
     /// The system does not tell of changes.
-    ///
-    /// # Cancel safety
-    /// May be dropped at any time.
-    pub async fn follow(self: &Arc<Self>, source: ModuleSource) -> Result<watch::Receiver<Version>, ReadError> {
+    pub fn follow(self: &Arc<Self>, source: ModuleSource) -> Result<watch::Receiver<Version>, ReadError> {
         // First, so that no change is missed while the bytes of now are read.
         let changes = source.changes()?;
-        let (newest, versions) = watch::channel(self.found(source.read().await).await);
-        tokio::spawn(self.clone().tell_changes(changes, newest));
+        let (newest, versions) = watch::channel(None);
+        tokio::spawn(self.clone().tell_changes(source, changes, newest));
         Ok(versions)
     }
 
-    async fn tell_changes(self: Arc<Self>, mut changes: Changes, newest: watch::Sender<Version>) {
+    async fn tell_changes(self: Arc<Self>, source: ModuleSource, changes: Changes, newest: watch::Sender<Version>) {
+        let mut reads = stream::once(async { source.read().await }).boxed().chain(changes);
         loop {
             tokio::select! {
-                change = changes.next() => match change {
-                    Some(change) => {
-                        let found = self.found(change).await;
-                        if newest.send(found).is_err() {
+                read = reads.next() => match read {
+                    Some(read) => {
+                        let found = self.found(read).await;
+                        if newest.send(Some(found)).is_err() {
                             return;
                         }
                     }
@@ -123,12 +117,12 @@ impl Modules {
     }
 
     /// Not hashed here: this is the control thread, and a large module takes its time.
-    async fn found(&self, read: Result<Vec<u8>, ReadError>) -> Version {
+    async fn found(&self, read: Result<Vec<u8>, ReadError>) -> Result<Arc<Found>, Arc<ReadError>> {
         let bytes = read.map_err(Arc::new)?;
         let hashed = tokio::task::spawn_blocking(move || (digest(&bytes), bytes)).await;
         let (digest, bytes) = hashed.map_err(|panicked| Arc::new(ReadError::Defect(panicked.to_string())))?;
         let ready = self.ready_of(&digest);
-        Ok(Arc::new(Found { digest, bytes_len: bytes.len(), bytes: Mutex::new(bytes), ready }))
+        Ok(Arc::new(Found { digest, bytes_len: bytes.len(), bytes: Mutex::new(bytes.into()), ready }))
     }
 
     fn ready_of(&self, digest: &Digest) -> Arc<Ready> {
@@ -155,6 +149,11 @@ impl Modules {
             return Err(Rejected::Pinned { found: found.digest.clone(), pinned: pinned.clone() });
         }
         let compile = || async {
+            // It is never closed.
+            let _turn = self.compiling.acquire().await;
+            // A large one takes many seconds, and whoever waits should know for what.
+            let size = ByteSize(found.bytes_len as u64);
+            tracing::info!(event = "module-loading", digest = &*found.digest, "making a module of {size} ready");
             let bytes = found.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let guests = self.guests.clone();
             let compiled = tokio::task::spawn_blocking(move || guests.prepare(&bytes)).await;
@@ -168,61 +167,5 @@ impl Modules {
         // There may be many megabytes of them, and they have done what they were read for.
         std::mem::take(&mut *found.bytes.lock().unwrap_or_else(PoisonError::into_inner));
         ready
-    }
-}
-
-/// Makes each version ready that comes after this, and hands it to `current`, until none comes any more.
-///
-/// # Cancel safety
-/// May be dropped at any time.
-pub async fn keep_ready(
-    modules: Arc<Modules>,
-    report: Arc<Report>,
-    pinned: Option<Digest>,
-    mut versions: watch::Receiver<Version>,
-    current: watch::Sender<Arc<ReadyModule>>,
-) {
-    // A source tells of many changes, and a watch that is broken of it each second; the same is told once.
-    let mut last_told = None;
-    while versions.changed().await.is_ok() {
-        let version = versions.borrow_and_update().clone();
-        let found = match version {
-            Ok(found) => found,
-            Err(error) if error.is_of_the_source() => {
-                let why = error.to_string();
-                if last_told.as_ref() != Some(&why) {
-                    report.module_source_unavailable(&why);
-                }
-                last_told = Some(why);
-                continue;
-            }
-            Err(error) => {
-                let rejected = Rejected::Read(error);
-                let what = rejected.to_string();
-                if last_told.as_ref() != Some(&what) {
-                    report.module_rejected(None, &rejected);
-                }
-                last_told = Some(what);
-                continue;
-            }
-        };
-        if found.digest == current.borrow().digest {
-            last_told = None;
-            continue;
-        }
-        match modules.prepare(&found, pinned.as_ref()).await {
-            Ok(module) => {
-                last_told = None;
-                report.module_loaded(&module);
-                current.send_replace(module);
-            }
-            Err(rejected) => {
-                let what = found.digest.to_string();
-                if last_told.as_ref() != Some(&what) {
-                    report.module_rejected(Some(&*found.digest), &rejected);
-                }
-                last_told = Some(what);
-            }
-        }
     }
 }

@@ -6,7 +6,7 @@ use super::{Desk, FAILED, MISTAKE, good, refused};
 
 #[test]
 fn a_flag_that_is_wrong_is_named_with_what_would_be_right() {
-    let cases: [(&[&str], &[&str]); 22] = [
+    let cases: [(&[&str], &[&str]); 24] = [
         (&["--no-such-flag"], &["'--no-such-flag'", "--help"]),
         (&["--lease-duration", "10s"], &["--lease-duration", "renew deadline (10s)", "raise the first"]),
         (&["--lease-duration", "9s"], &["lease duration (9s)", "renew deadline (10s)"]),
@@ -30,6 +30,8 @@ fn a_flag_that_is_wrong_is_named_with_what_would_be_right() {
         (&["--allow-files", "/etc/passwd"], &["allow.files", "/etc/passwd is not a folder"]),
         (&["--allow-files", "/:/a", "--allow-files", "/tmp:/a"], &["allow.files", "/ and /tmp are both at /a"]),
         (&["--digest", "abc"], &["--digest", "sha256: and 64 hexadecimal digits", "leasehold check"]),
+        (&["--cosign-key", "cosign.pub"], &["a cosign key is for a module in a registry", "`digest`"]),
+        (&["--poll", "0s"], &["--poll", "between 1s and 24h"]),
         (&["--on-return", "maybe"], &["--on-return", "hold, release, restart"]),
         (&["--config", "host.yaml"], &["--config", "cannot be used with"]),
     ];
@@ -44,7 +46,8 @@ fn a_flag_that_is_wrong_is_named_with_what_would_be_right() {
         &["--lease-store", "`kubernetes` or `file:FOLDER`"],
     );
     refused(&["run"], &[], MISTAKE, &["<MODULE>", "--help"]);
-    refused(&["run", "oci:registry/task:1"], &[], MISTAKE, &["`oci:`", "path of a file"]);
+    refused(&["run", "https://registry/task"], &[], MISTAKE, &["`https:`", "path of a file", "oci:REGISTRY"]);
+    refused(&["run", "oci:task:1"], &[], MISTAKE, &["which registry", "oci:REGISTRY/REPOSITORY"]);
     refused(
         &["run", good()],
         &[("RUST_LOG", "leasehold=loud"), ("HOME", "/")],

@@ -22,7 +22,7 @@ pub(super) fn cluster() -> &'static Cluster {
 
 impl Cluster {
     /// As a person makes it beforehand. Returns it as it is then.
-    pub(super) fn make_lease(&self, name: &str) -> Lease {
+    pub(crate) fn make_lease(&self, name: &str) -> Lease {
         let lease = json!({"metadata": {"name": name}, "spec": {}});
         let lease: Lease = serde_json::from_value(lease).expect("a lease");
         self.runtime.block_on(self.api().create(&PostParams::default(), &lease)).expect("made")

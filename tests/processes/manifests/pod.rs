@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -87,12 +88,19 @@ pub(super) fn is_complaint(event: &Event) -> bool {
     event.name() == "events-off" || event.line["level"] == "WARN" || event.line["level"] == "ERROR"
 }
 
-/// A ConfigMap as the files of its volume.
+/// A ConfigMap as the files of its volume, or an empty folder as a kubelet makes it.
 fn write_volume(cluster: &Cluster, namespace: &str, volume: &Volume, folder: &Path, here: impl Fn(&str) -> String) {
-    let source = volume.config_map.as_ref().unwrap_or_else(|| panic!("volume {} is no ConfigMap", volume.name));
+    fs::create_dir(folder).expect("a folder");
+    if volume.empty_dir.is_some() {
+        // Whoever the container runs as.
+        return fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("a mode");
+    }
+    let source = volume
+        .config_map
+        .as_ref()
+        .unwrap_or_else(|| panic!("volume {} is neither a ConfigMap nor an empty folder", volume.name));
     let config_map: ConfigMap =
         cluster.runtime.block_on(cluster.api(namespace).get(&source.name)).expect("it is there");
-    fs::create_dir(folder).expect("a folder");
     for (key, text) in config_map.data.unwrap_or_default() {
         fs::write(folder.join(key), here(&text)).expect("written");
     }

@@ -1,9 +1,12 @@
-//! The admin address: `/livez`, `/readyz` and `/metrics` over HTTP.
+//! The admin address: `/livez`, `/readyz`, `/metrics` and `/tasks` over HTTP.
 //!
 //! It is served by the control thread, on purpose: where that thread is stuck, and with it every
 //! renewal, nothing is answered, and the kubelet restarts the container.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod health;
+mod tasks;
+
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use axum::{
@@ -17,16 +20,14 @@ use tokio::net::TcpListener;
 
 use crate::{
     guest::runtime::GuestRuntime,
-    report::{health::Readiness, metrics::Metrics},
+    report::{health::Readiness, metrics::Metrics, tasks::Tasks},
 };
-
-/// The epoch ticker ticks every second, and every few milliseconds while a guest is there. Without it no guest that
-/// computes would be ended.
-const TICKER_SILENT_MAX: Duration = Duration::from_secs(5);
 
 /// What is shown.
 #[derive(Clone)]
 pub struct Shown {
+    /// `/tasks`
+    pub tasks: Arc<Tasks>,
     /// `/readyz`
     pub readiness: Arc<Readiness>,
     /// `/metrics`
@@ -46,31 +47,16 @@ pub async fn serve(address: SocketAddr, shown: Shown) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     tracing::info!(event = "admin", %address, "health and metrics are at http://{address}");
     let routes = Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics))
+        .route("/tasks", get(tasks::tasks))
         .with_state(shown);
     tokio::spawn(async move {
         // It retries what fails for one connection, and never ends.
         let Ok(()) = axum::serve(listener, routes).await else { return };
     });
     Ok(())
-}
-
-async fn livez(State(shown): State<Shown>) -> (StatusCode, String) {
-    let silent = shown.guests.ticker_silent_for();
-    if silent > TICKER_SILENT_MAX {
-        let why = format!("the epoch ticker has not ticked for {silent:?}: a component might not be stopped in time\n");
-        return (StatusCode::SERVICE_UNAVAILABLE, why);
-    }
-    (StatusCode::OK, "it works\n".to_owned())
-}
-
-async fn readyz(State(shown): State<Shown>) -> (StatusCode, String) {
-    match shown.readiness.told() {
-        Ok(lines) => (StatusCode::OK, lines),
-        Err(lines) => (StatusCode::SERVICE_UNAVAILABLE, lines),
-    }
 }
 
 async fn metrics(State(shown): State<Shown>) -> Response {
