@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    /// Its guest has come to an end otherwise than by returning.
+    /// Its guest has come to an end otherwise than by returning, or was silent for too long.
     pub(crate) fn module_failed(&mut self, process: ProcessId, module: &str) {
         self.processes[process].modules.failed.insert(module.to_owned());
     }
