@@ -42,6 +42,19 @@ fn check(module: &str, args: &[&str], env: &[(&str, &str)]) -> Said {
     leasehold(&[&["check", module], args].concat(), env)
 }
 
+/// A host with this config says of a module that it is not to be run, and waits for another.
+#[track_caller]
+fn assert_not_run(config: &Path, says: &[&str]) {
+    let mut command = std::process::Command::new(leasehold_tests::build::leasehold());
+    command.args(["run", "--log-format", "json", "--config"]).arg(config);
+    let host = HostProcess::spawn("only", command);
+    let rejected = host.wait_for_event("module-rejected", 1);
+    for says in says {
+        assert!(rejected.message().contains(says), "no {says:?} in: {}", rejected.message());
+    }
+    assert_eq!(host.count("guest-started"), 0);
+}
+
 /// It ended with this code, and has said all of this.
 #[track_caller]
 fn assert_refused(said: &Said, code: i32, says: &[&str]) {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{
-    assert_beats_on, assert_refused, check,
+    assert_beats_on, assert_not_run, assert_refused, check,
     cosign::{Form, Keys, text},
     digest_of,
     distribution::{Distribution, Options},
@@ -67,7 +67,7 @@ fn the_key_stands_in_the_config_or_in_a_file_of_its_own_and_is_a_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let module = pushed("parked", &registry.module("tasks/nightly:1"), &[PLAIN], &[]);
     let config = folder.path().join("host.yaml");
-    let run = |key: &str| {
+    let with = |key: &str| {
         let leases = folder.path().join("leases");
         let written = format!(
             "leaseStore: file:{}\ntasks:\n- name: task\n  module: {module}\n  registry: {{plainHttp: true}}\n  \
@@ -75,11 +75,15 @@ fn the_key_stands_in_the_config_or_in_a_file_of_its_own_and_is_a_key() {
             leases.display()
         );
         fs::write(&config, written).expect("written");
+    };
+    let run = |key: &str| {
+        with(key);
         super::leasehold(&["run", "--config", text(&config)], &[])
     };
     let inline = format!("|\n      {}\n", keys.public_pem().trim().replace('\n', "\n      "));
     for key in [&inline, text(&keys.public())] {
-        assert_refused(&run(key), 2, &["is not signed"]);
+        with(key);
+        assert_not_run(&config, &["is not signed"]);
     }
     let private = folder.path().join("private");
     fs::write(&private, "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n").expect("written");

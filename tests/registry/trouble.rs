@@ -8,7 +8,12 @@ use std::{
 
 use axum::http::StatusCode;
 use flate2::write::GzEncoder;
-use leasehold_tests::{build::guest, host_process::HostProcess, process_use::ProcessUse};
+use leasehold_tests::{
+    build::{self, guest},
+    event_log::Event,
+    host_process::HostProcess,
+    process_use::ProcessUse,
+};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -110,6 +115,34 @@ fn a_registry_that_fails_is_asked_less_and_less() {
     let [.., second, third, fourth] = times[..] else { panic!("{times:?}") };
     assert!(fourth - third > Duration::from_secs(3) && third - second > Duration::from_millis(1500), "{times:?}");
     assert_beats_on(&host);
+}
+
+#[test]
+fn a_registry_that_is_down_at_the_start_is_asked_again_soon_and_holds_up_no_other_task() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = Scripted::start();
+    registry.put("1", &Artifact::of(&module("heartbeat")));
+    registry.set(Mood::Fails(StatusCode::BAD_GATEWAY));
+    let config = folder.path().join("host.yaml");
+    // So that what it waits for is no poll.
+    let text = format!(
+        "leaseStore: file:{}\ntasks:\n- {{name: other, module: {}}}\n- name: task\n  module: {}\n  \
+         registry: {{plainHttp: true, poll: 24h}}\n",
+        folder.path().join("leases").display(),
+        guest("parked").display(),
+        registry.module("1"),
+    );
+    std::fs::write(&config, text).expect("written");
+    let mut command = std::process::Command::new(build::leasehold());
+    command.args(["run", "--log-format", "json", "--config"]).arg(&config);
+    let host = HostProcess::spawn("only", command);
+    let started =
+        |task: &'static str| move |event: &Event| event.name() == "guest-started" && event.line["task"] == task;
+    host.wait_for("start of the other task", started("other"));
+    let asked = registry.seen().len();
+    registry.wait_for("another request", |seen| (seen.len() > asked).then_some(()));
+    registry.set(Mood::Well);
+    host.wait_for("start of the task", started("task"));
 }
 
 #[test]

@@ -267,7 +267,13 @@ impl Election {
                 self.finish_save(id, actions);
             }
             (Request::Write { based_on, .. }, Err(StoreFailure::Conflict)) => self.on_conflict(now, sent_at, based_on),
-            (Request::Write { .. }, Err(StoreFailure::Missing)) => {
+            (Request::Write { based_on, .. }, Err(StoreFailure::Missing)) => {
+                // It was made again since, as the watch has told already. Who is not picked makes nothing, and would not
+                // find out; if it is gone again, the watch tells of that as well.
+                let replaced = |known: &Known| known.has_replaced(based_on);
+                if self.coordinated.is_some() && self.known.as_ref().is_some_and(replaced) {
+                    return self.on_conflict(now, sent_at, based_on);
+                }
                 self.contend(now, sent_at);
                 self.observe(now, Observation::Missing { deleted_at: None }, false, actions);
             }

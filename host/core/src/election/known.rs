@@ -115,6 +115,11 @@ impl Known {
         self.newest > Some(version)
     }
 
+    /// There is a Lease, and another version of it than this.
+    pub(super) fn has_replaced(&self, based_on: Option<Version>) -> bool {
+        self.observation.record().is_some() && self.observation.version() != based_on
+    }
+
     /// A watch may lag behind: this is older than what is known, or the same. (A deletion without
     /// a version is news; so is the version before it, if it then turns out to be there.)
     pub(super) fn has_overtaken_watch(&self, seen: &Observation) -> bool {

@@ -137,6 +137,17 @@ fn a_read_from_before_the_pick_that_is_answered_after_it_does_not_hide_it() {
 }
 
 #[test]
+fn a_renewal_that_found_nothing_and_is_answered_after_the_pick_does_not_hide_it() {
+    let mut bench = Bench::picked();
+    bench.run_until(6_100);
+    assert!(bench.writes().is_some(), "it renews");
+    bench.watch(6_110, Observation::Missing { deleted_at: Some(Version(13)) });
+    assert!(!bench.leads());
+    bench.watch(6_120, named(ME, 14)).fail(6_130, StoreFailure::Missing).run_until(8_000);
+    assert_eq!(bench.takes(), Some(Some(14)), "nothing would tell of it again");
+}
+
+#[test]
 fn one_that_was_named_over_a_holder_waits_until_that_has_run_out_as_it_saw_it_itself() {
     let mut bench = Bench::standing();
     bench.watch(1_000, held_by("other", 11)).watch(6_000, held_by("other", 12));

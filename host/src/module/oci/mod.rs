@@ -78,7 +78,7 @@ impl OciModule {
     /// The bytes again, each time the tag names another manifest; and what went wrong. With a digest, only until it is
     /// had once: nothing can change then.
     pub(super) fn changes(&self) -> BoxStream<'static, Result<Vec<u8>, OciError>> {
-        let polling = Polling { module: self.clone(), wait: around(self.0.poll, 0.1), failures: 0 };
+        let polling = Polling { module: self.clone(), wait: None, failures: 0 };
         stream::unfold(polling, |mut polling| async move { Some((polling.next().await, polling)) }).boxed()
     }
 }
@@ -86,7 +86,8 @@ impl OciModule {
 /// When the registry is asked next.
 struct Polling {
     module: OciModule,
-    wait: Duration,
+    /// `None`: nothing was asked yet but by [`OciModule::read`].
+    wait: Option<Duration>,
     failures: u32,
 }
 
@@ -97,11 +98,14 @@ impl Polling {
             if module.artifact.digest.is_some() && module.done_with().is_some() {
                 return std::future::pending().await;
             }
-            sleep(self.wait).await;
+            // Where the first read has brought nothing, somebody waits for this one.
+            let first =
+                || if module.done_with().is_some() { around(module.poll, 0.1) } else { around(RETRY_FIRST, 0.5) };
+            sleep(self.wait.unwrap_or_else(first)).await;
             match module.in_time(module.fetch_if_changed()).await {
                 Ok(found) => {
                     self.failures = 0;
-                    self.wait = around(module.poll, 0.1);
+                    self.wait = Some(around(module.poll, 0.1));
                     if let Some(bytes) = found {
                         return Ok(bytes);
                     }
@@ -109,7 +113,7 @@ impl Polling {
                 Err(error) => {
                     // One that has answered, with what is not to be run, is well: a signature may come at any time.
                     let last = if error.is_of_the_registry() { RETRY_LAST.max(module.poll) } else { module.poll };
-                    self.wait = wait_after(self.failures, last, error.retry_after());
+                    self.wait = Some(wait_after(self.failures, last, error.retry_after()));
                     self.failures = self.failures.saturating_add(1);
                     return Err(error);
                 }
