@@ -85,6 +85,8 @@ struct Compared {
 
 impl Compared {
     fn new() -> Self {
+        // It hears from here on.
+        captured_log();
         Self { plain: Plain::new(&build::guest("measures")), bench: GuestBench::default() }
     }
 
