@@ -11,7 +11,7 @@ use crate::{
     commands::{Language, Output},
     config::{
         Allow, AllowKubernetes, CallbackTime, CosignKey, EnvVar, Name, OnReturnArg, Origin, Poll, ProgressDeadline,
-        Reference, StoreChoice, parse_digest, parse_size,
+        Reference, StoreChoice, SwapArg, parse_digest, parse_size,
     },
     guest::{
         files::Folder,
@@ -145,7 +145,7 @@ pub struct RunArgs {
         "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
         "coordinated", "binary_version", "emulation_version", "identity", "adopt", "digest", "plain_http",
         "registry_ca_file", "pull_secret", "cosign_key", "poll", "guest_args", "env", "memory",
-        "stop_grace", "progress_deadline", "callback_time", "on_return", "allow_http", "allow_kubernetes", "allow_tcp",
+        "stop_grace", "progress_deadline", "callback_time", "on_return", "swap", "probation", "allow_http", "allow_kubernetes", "allow_tcp",
         "allow_files",
         "admin", "cache", "cache_size",
     ])]
@@ -220,6 +220,13 @@ pub struct RunArgs {
     /// What becomes of the Lease when `on-start-leading` returns ok
     #[arg(long, value_enum, default_value_t)]
     pub on_return: OnReturnArg,
+    /// When a new module takes over from the one that runs
+    #[arg(long, value_enum, default_value_t)]
+    pub swap: SwapArg,
+    /// How long a new module has to run to count as one that works; if it fails before, the last one that worked runs
+    /// again; 0s switches that off
+    #[arg(long, default_value = "30s")]
+    pub probation: Duration,
     /// Serve /livez, /readyz, /metrics and /tasks over HTTP at this address (0.0.0.0:8080, say)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,

@@ -7,6 +7,7 @@ mod guests;
 mod memory;
 mod scale;
 mod standbys;
+mod swaps;
 mod work;
 
 fn main() {
@@ -45,5 +46,8 @@ fn main() {
     }
     if wanted("standbys") {
         standbys::standbys();
+    }
+    if wanted("swaps") {
+        swaps::swaps();
     }
 }

@@ -25,6 +25,7 @@ mod scale;
 mod secrets;
 mod status;
 mod step_down;
+mod swaps;
 mod tasks;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use leasehold_core::{
     replica::Input,
-    task::{Callback, GuestEvent, Module, Outcome, RunId, StopReason},
+    task::{Callback, GuestEvent, Outcome, RunId, StopReason},
 };
 
 use crate::{
@@ -30,10 +30,6 @@ pub(crate) struct Calls {
 }
 
 impl World {
-    pub(crate) fn module(&self) -> Module {
-        Module { digest: self.module.to_string().into(), observes: self.plan.callbacks_ms.is_some() }
-    }
-
     pub(crate) fn owes_end(&mut self, process: ProcessId, token: u64) {
         let target = &mut self.processes[process];
         if self.plan.callbacks_ms.is_none() || self.plan.defect == Some(Defect::TransitionsAsToken) {

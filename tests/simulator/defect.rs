@@ -84,11 +84,24 @@ pub(crate) enum Defect {
     LeadsWhenPicked,
     /// Who is picked does not wait for whom the API server has pushed aside (client-go).
     TrustsThePick,
+    /// Nobody is told of what was refused.
+    RefusalsUntold,
+    /// Nobody hears of it.
+    RefusalsUnheard,
+    /// A swap gives the Lease up.
+    SwapsStepDown,
+    /// Modules that fail are not rolled back.
+    BadModulesStay,
     /// One fault never ends: nobody can reach the store any more.
     NeverHeals,
 }
 
 impl Defect {
+    /// It is found by what becomes of modules.
+    pub(crate) fn is_about_modules(self) -> bool {
+        matches!(self, Self::RefusalsUntold | Self::RefusalsUnheard | Self::SwapsStepDown | Self::BadModulesStay)
+    }
+
     /// It is found by what becomes of guests' checkpoints.
     pub(crate) fn is_about_checkpoints(self) -> bool {
         matches!(

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::{MILLISECOND, TrueTime},
     defect::Defect,
+    modules::Change,
     plan::Net,
     tally::Seen,
     world::{Event, MachineId, World},
@@ -65,6 +66,12 @@ pub(crate) enum Fault {
     EditCheckpoint,
     /// No fault, but as untimely as one.
     SwapModule,
+    /// The new one fails within seconds.
+    SwapBadModule,
+    /// The source has what it had before.
+    RevertModule,
+    /// A machine's source of modules cannot be reached.
+    SourceDown,
     /// Nor this.
     AskStepDown,
     ForeignPause,
@@ -86,6 +93,7 @@ pub(crate) enum Heal {
     Permit(MachineId),
     Watch(MachineId),
     Wall(MachineId),
+    Source(MachineId),
 }
 
 impl Fault {
@@ -111,6 +119,9 @@ impl Fault {
         Self::EditAnnotate,
         Self::EditCheckpoint,
         Self::SwapModule,
+        Self::SwapBadModule,
+        Self::RevertModule,
+        Self::SourceDown,
         Self::AskStepDown,
         Self::ForeignPause,
         Self::ForeignPartition,
@@ -129,11 +140,12 @@ impl Fault {
             Self::Forbid => Heal::Permit(machine),
             Self::StallWatch => Heal::Watch(machine),
             Self::WallStands => Heal::Wall(machine),
+            Self::SourceDown => Heal::Source(machine),
             Self::Kill | Self::ShutDown | Self::BreakWatch | Self::EndWatch | Self::Compact => return None,
             Self::WallJumps => return None,
             Self::EditDelete | Self::EditClear | Self::EditOverwrite => return None,
             Self::EditAnnotate | Self::EditCheckpoint => return None,
-            Self::SwapModule | Self::AskStepDown => return None,
+            Self::SwapModule | Self::SwapBadModule | Self::RevertModule | Self::AskStepDown => return None,
             Self::ForeignPause | Self::ForeignPartition | Self::ForeignKill | Self::ForeignCancel => return None,
         })
     }
@@ -217,7 +229,10 @@ impl World {
                 self.tally.count(Seen::WallStood);
                 self.machines[machine].clock.wall_stands(self.now);
             }
-            (Fault::SwapModule, _) => self.swap_module(),
+            (Fault::SwapModule, _) => self.source_changes(Change::Good, until - self.now),
+            (Fault::SwapBadModule, _) => self.source_changes(Change::Bad, until - self.now),
+            (Fault::RevertModule, _) => self.source_changes(Change::Back, until - self.now),
+            (Fault::SourceDown, _) => self.source_goes_down(machine),
             (Fault::AskStepDown, _) => self.operator_asks(),
             (Fault::EditDelete | Fault::EditClear | Fault::EditOverwrite, _)
             | (Fault::EditAnnotate | Fault::EditCheckpoint, _) => self.edit_by_hand(fault),
@@ -306,6 +321,7 @@ impl World {
             Heal::Reach(machine) => self.machines[machine].partitioned = false,
             Heal::Permit(machine) => self.machines[machine].forbidden = false,
             Heal::Wall(machine) => self.machines[machine].clock.wall_goes_on(),
+            Heal::Source(machine) => self.source_comes_back(machine),
             _ => {}
         }
         let machines = match heal {
@@ -317,6 +333,7 @@ impl World {
             | Heal::Reach(machine)
             | Heal::Permit(machine)
             | Heal::Watch(machine)
+            | Heal::Source(machine)
             | Heal::Wall(machine) => machine..machine + 1,
         };
         for machine in machines {

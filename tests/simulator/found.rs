@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How many histories a planted defect may stay undetected.
-const SEEDS_TO_FIND_A_DEFECT: u64 = 1_000;
+const SEEDS_TO_FIND_A_DEFECT: u64 = 2_000;
 
 /// The first violation that a defect leads to.
 fn found(defect: Defect) -> Failure {
@@ -82,6 +82,10 @@ finds! {
     saves_that_are_patches: SavesArePatches, as LateSave | CheckpointLost;
     loads_of_what_was_acquired: LoadsWhatItAcquired, as SaveLost;
     loads_that_do_not_wait: LoadsDoNotWait, as LateSave;
+    refusals_that_nobody_is_told_of: RefusalsUntold, as NotTheSame;
+    refusals_that_nobody_hears_of: RefusalsUnheard, as RefusedStarted | NotTheSame;
+    swaps_that_give_the_lease_up: SwapsStepDown, as SwapEndsTerm | NotTheSame | NobodyLeads;
+    bad_modules_that_stay: BadModulesStay, as NotTheSame;
     that_nobody_leads_any_more: NeverHeals, as NobodyLeads;
 }
 

@@ -16,6 +16,7 @@ use crate::{
     clock::{MILLISECOND, SECOND, TrueTime},
     defect::Defect,
     invariants::Rule,
+    modules::is_bad,
     progress::Progress,
     tally::Seen,
     world::{Event, ProcessId, World},
@@ -43,6 +44,7 @@ impl Default for Gate {
 pub(crate) struct Guest {
     pub(crate) run: RunId,
     pub(crate) token: u64,
+    pub(crate) module: String,
     /// Instructions of it run (unless nothing of its process does).
     pub(crate) executes: bool,
     /// The last that its gate was told.
@@ -128,15 +130,14 @@ impl World {
                 .invariants
                 .violated(Rule::SecondGuest, || "a second guest is started beside the first".to_owned());
         }
-        if run.0 > 1 && module != "1" {
-            self.tally.count(Seen::Swapped);
-        }
         self.tally.count(Seen::GuestStarted);
+        self.check_module(process, module, token);
         self.owes_end(process, token);
         self.count_misses(process, token);
         self.processes[process].guest = Some(Guest {
             run,
             token,
+            module: module.to_owned(),
             executes: false,
             bound: BootTime::ZERO,
             calling: Calling::NotYet,
@@ -158,6 +159,9 @@ impl World {
             return; // The gate is about to end it.
         }
         guest.executes = true;
+        if is_bad(&guest.module) {
+            return self.bad_module_fails(process, run);
+        }
         let what = if quiet { 9 } else { rng.u32(0..10) };
         let lasts = rng.u64(0..60 * SECOND);
         match what {
@@ -229,7 +233,11 @@ impl World {
         }
         if self.guest(process, run).is_some() {
             self.note_miss(process);
-            self.processes[process].guest = None;
+            if let Some(guest) = self.processes[process].guest.take()
+                && outcome != Outcome::Returned
+            {
+                self.module_failed(process, &guest.module);
+            }
             self.deliver(process, Input::Guest(run, GuestEvent::Ended(outcome)));
         }
     }

@@ -62,6 +62,12 @@ pub(crate) enum Rule {
     SilentLeadsOn,
     /// Somebody leads.
     NobodyLeads,
+    /// Who knows that a module was refused, and has another, does not start it.
+    RefusedStarted,
+    /// All end with the same module, the last one that works.
+    NotTheSame,
+    /// A swap costs no term: neither the Lease nor the token.
+    SwapEndsTerm,
     /// Who was asked to step down does.
     LeadsOn,
     /// Nobody wants to be called again at once.

@@ -7,6 +7,7 @@ use crate::{
     clock::{MILLISECOND, SECOND, TrueTime},
     faults::Fault,
     invariants::Rule,
+    modules::Change,
     tally::Seen,
     world::{Event, World},
 };
@@ -67,6 +68,7 @@ impl World {
         self.trace.line(self.now, || format!("a lull begins: {lull:?}"));
         self.lull = Some(InLull::Settling);
         self.all_heals();
+        self.source_changes(Change::Good, SECOND);
         self.after(self.plan.settles_within(), Event::LullIsSettled);
         self.after(self.lull_lasts(), Event::LullEnds);
         self.after(lull.answers_ms * MILLISECOND, Event::Outage(true));

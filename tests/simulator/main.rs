@@ -22,6 +22,7 @@ mod guests;
 mod invariants;
 mod kubelet;
 mod lull;
+mod modules;
 mod network;
 mod operator;
 mod plan;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use leasehold_core::{
-    task::{OnReturn, TaskConfig},
+    task::{OnReturn, SwapPolicy, TaskConfig},
     timing::{FOREIGN_DURATION_MAX, Timing},
 };
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,14 @@ enum OnReturnText {
     Restart,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SwapPolicy")]
+enum SwapText {
+    Now,
+    Drain,
+    NextTerm,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) replicas: usize,
@@ -78,6 +86,9 @@ pub(crate) struct Plan {
     #[serde(with = "OnReturnText")]
     pub(crate) on_return: OnReturn,
     pub(crate) stay_out_s: u64,
+    #[serde(with = "SwapText")]
+    pub(crate) swap: SwapPolicy,
+    pub(crate) probation_ms: u64,
     pub(crate) rate_ppm_max: i64,
     /// The others get proof when a process has ended.
     pub(crate) kubelet_tells: bool,
@@ -105,6 +116,12 @@ impl Plan {
         let kinds: Vec<Fault> = Fault::ALL.iter().copied().filter(|_| rng.f64() < density).collect();
         let rough_ms = rng.u64(60_000..900_000);
         let foreigners = [0, 0, 1, 2][rng.usize(..4)];
+        let swap = [SwapPolicy::Now, SwapPolicy::Now, SwapPolicy::Drain, SwapPolicy::NextTerm][rng.usize(..4)];
+        // In the calm a task runs, which would be done for its term.
+        let on_return = match swap {
+            SwapPolicy::NextTerm => [OnReturn::Release, OnReturn::Restart][rng.usize(..2)],
+            _ => [OnReturn::Hold, OnReturn::Release, OnReturn::Restart][rng.usize(..3)],
+        };
         let plan = Self {
             replicas: rng.usize(2..=4),
             lease_s,
@@ -114,7 +131,7 @@ impl Plan {
             progress_deadline_ms: [None, Some(1_500), Some(10_000), Some(30_000)][rng.usize(..4)],
             callbacks_ms: [None, Some(500), Some(5_000)][rng.usize(..3)],
             sick: rng.bool().then(|| rng.usize(..2)),
-            on_return: [OnReturn::Hold, OnReturn::Release, OnReturn::Restart][rng.usize(..3)],
+            on_return,
             stay_out_s: rng.u64(1..30),
             rate_ppm_max: if defect == Some(Defect::ClocksFarApart) { 50_000 } else { 4_000 },
             kubelet_tells: rng.bool(),
@@ -126,6 +143,8 @@ impl Plan {
             faults: PlannedFault::schedule(rng, &kinds, rough_ms),
             defect,
             coordinated: None,
+            swap,
+            probation_ms: [2_000, 10_000, 30_000][rng.usize(..3)],
         };
         match rng.u8(..4) {
             0 => plan.made_coordinated(rng),
@@ -158,6 +177,11 @@ impl Plan {
             on_return: self.on_return,
             stay_out: Duration::from_secs(self.stay_out_s),
             progress_deadline: self.progress_deadline_ms.map(Duration::from_millis),
+            swap: self.swap,
+            probation: match self.defect {
+                Some(Defect::BadModulesStay) => Duration::ZERO,
+                _ => Duration::from_millis(self.probation_ms),
+            },
             failures_max: match self.defect {
                 Some(Defect::MissesForgotten) => u32::MAX,
                 _ => TaskConfig::default().failures_max,
@@ -190,7 +214,8 @@ impl Plan {
     /// many misses as there may be, with the delays between them.
     pub(crate) fn cured_within(&self) -> TrueTime {
         let config = TaskConfig::default();
-        let misses: TrueTime = config.failures_max.into();
+        // One more for a module that is rolled back.
+        let misses = TrueTime::from(config.failures_max) + 1;
         let delays: TrueTime = (0..misses - 1).map(|miss| SECOND << miss).sum();
         match (self.sick, self.progress_deadline_ms) {
             (Some(_), Some(_)) => {

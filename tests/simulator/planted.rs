@@ -5,8 +5,9 @@ use leasehold_core::{
     checkpoint::{Answer, Call, Checkpoint},
     election::{Leadership, LossReason, Notice, Reply, Request, RequestId, Term},
     lease::{LeaseRecord, Observation},
-    ports::StoreFailure,
+    ports::{StoreFailure, WatchEvent},
     replica::{Action, Input},
+    task::{GuestEvent, StopReason},
     timing::FOREIGN_DURATION_MAX,
 };
 
@@ -83,6 +84,7 @@ impl World {
                 let ended = expired.and_then(|record| record.holder.clone()).map(Input::HolderEnded);
                 [Some(input), ended].into_iter().flatten().collect()
             }
+            Some(Defect::RefusalsUnheard) => vec![unheard(input)],
             _ => vec![input],
         }
     }
@@ -97,6 +99,13 @@ impl World {
                 {
                     let written = Input::Answered(*id, Ok(Reply::Written(*version)));
                     self.after(0, Event::Deliver(process, written));
+                }
+            }
+        }
+        if self.plan.defect == Some(Defect::SwapsStepDown) {
+            for action in &actions {
+                if let Action::AskToStop(run, StopReason::ModuleReplaced) = action {
+                    self.after(0, Event::Deliver(process, Input::Guest(*run, GuestEvent::SteppedDown)));
                 }
             }
         }
@@ -151,6 +160,13 @@ impl World {
                         && record.holder.is_none()
                     {
                         record.checkpoint = None;
+                    }
+                }
+            }
+            Some(Defect::RefusalsUntold) => {
+                for action in &mut actions {
+                    if let Action::Send { request: Request::Write { record, .. }, .. } = action {
+                        record.modules.refused = None;
                     }
                 }
             }
@@ -210,6 +226,16 @@ impl World {
             self.machines[target.machine].clock.has_stood(slept);
         }
     }
+}
+
+/// The same, but for what the Lease says is refused.
+fn unheard(mut input: Input) -> Input {
+    if let Input::Watched(WatchEvent::Seen(Observation::Present { record, .. }))
+    | Input::Answered(_, Ok(Reply::Read(Observation::Present { record, .. }))) = &mut input
+    {
+        record.modules.refused = None;
+    }
+    input
 }
 
 /// The leadership as who counts terms by something else has it.

@@ -14,6 +14,7 @@ use crate::{
     faults::Heal,
     guests::Gate,
     invariants::Rule,
+    modules::{self, Change},
     network::Watch,
     planted::Planted,
     tally::Seen,
@@ -57,6 +58,7 @@ impl World {
             sent: None,
             last_write_took: 0,
             told: Told::default(),
+            modules: modules::Told::default(),
             paused_at: 0,
             asked_to_end: false,
             planted: Planted::default(),
@@ -67,8 +69,7 @@ impl World {
         if self.is_coordinated(machine) {
             self.within(SECOND, Event::CandidateTold(process, true));
         }
-        let module = self.module();
-        self.within(3 * SECOND, Event::Deliver(process, Input::Module(module)));
+        self.within(3 * SECOND, Event::SourceTells(process));
     }
 
     /// Something reaches the process, and waits there while nothing of it runs.
@@ -144,15 +145,6 @@ impl World {
         self.trace.line(self.now, || "calm: the last fault is over".to_owned());
         self.calm = true;
         self.all_heals();
-        self.swap_module();
-    }
-
-    /// A newer module reaches everybody, one after the other.
-    pub(crate) fn swap_module(&mut self) {
-        self.module += 1;
-        for process in 0..self.processes.len() {
-            let module = self.module();
-            self.within(SECOND, Event::Deliver(process, Input::Module(module)));
-        }
+        self.source_changes(Change::Good, SECOND);
     }
 }

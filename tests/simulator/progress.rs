@@ -118,6 +118,10 @@ impl World {
             }
         }
         self.tally.count(Seen::StoppedSilent);
+        // However it ends then.
+        if let Some(module) = self.guest(process, run).map(|guest| guest.module.clone()) {
+            self.module_failed(process, &module);
+        }
         self.guest_is_asked(process, run, StopReason::Unresponsive);
     }
 

@@ -110,6 +110,7 @@ impl World {
             Action::Call { run, callback, .. } => self.callback_starts(process, run, callback),
             Action::TellSkipped(identity) => self.leader_skipped(process, &identity),
             Action::Tell(notice) => self.tell(process, &notice),
+            Action::TellModules(notice) => self.told_of_modules(process, &notice),
             Action::TellRestart(_) => self.tally.count(Seen::Restarted),
             Action::Exit => self.exit(process),
         }

@@ -66,6 +66,12 @@ impl Store {
         self.history.iter().rev().find(of_version)?.record()
     }
 
+    /// What it said right before this version.
+    pub(crate) fn record_before(&self, version: u64) -> Option<&LeaseRecord> {
+        let index = self.history.iter().rposition(|seen| seen.version() == Some(Version(version)))?;
+        self.history[..index].last()?.record()
+    }
+
     pub(crate) fn put(&mut self, mut record: LeaseRecord) -> Version {
         if self.forgets_requests {
             record.step_down = None;

@@ -19,6 +19,7 @@ seen! {
     TookFromForeign,
     // What the guests did.
     GuestStarted, GuestReturned, GuestFailed, GuestSteppedDown, AskedToStop, EndedHard, GateClosed, Restarted, Swapped,
+    ModuleWorked, RolledBack, RefusalHeard, NothingElse, RefusedTried, ModuleWaited,
     Reported, FellSilent, StoppedSilent, SilentInARow,
     StopTold, StopToldAfterLoss, CallbackTimedOut, LeaderTold,
     EffectAccepted, EffectRefused,
@@ -31,6 +32,7 @@ seen! {
     // What else went wrong.
     PausedWhole, PausedLoop, Suspended, Killed, ShutDown, NewProcess, Partitioned, StoreDown, StoreSilent,
     Forbidden, WallJumped, WallStood, EditDeleted, EditCleared, EditOverwritten, EditAnnotated, EditedCheckpoint,
+    SourceDown, SourceUnheard,
     // What other electors did, and what was done to them.
     ForeignLed, ForeignTookOver, ForeignLost, ForeignReleased, ForeignPaused, ForeignPartitioned, ForeignKilled,
     ForeignCancelled,

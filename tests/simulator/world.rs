@@ -9,7 +9,7 @@ use leasehold_core::{
     candidate::CandidateRequest,
     election::{Request, RequestId},
     replica::{Input, Replica},
-    task::{Outcome, RunId},
+    task::{Outcome, RunId, SwapPolicy},
 };
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     guests::{Gate, Guest},
     invariants::{Invariants, Rule, Violation},
     lull::InLull,
+    modules::{self, Change, Source},
     network::Watch,
     operator::OperatorWrite,
     plan::{Net, Plan},
@@ -55,6 +56,8 @@ pub(crate) enum Event {
     WatchConnects(ProcessId),
     /// Something may be told on this connection.
     WatchFlows(ProcessId, u64),
+    /// Where its modules come from has a newer one, or so it may be.
+    SourceTells(ProcessId),
     GuestBegins(ProcessId, RunId),
     /// The guest does what it was going to do by itself.
     GuestEnds(ProcessId, RunId, Outcome),
@@ -107,6 +110,8 @@ pub(crate) struct Machine {
     pub(crate) partitioned: bool,
     /// The store does not let it write.
     pub(crate) forbidden: bool,
+    /// Where its modules come from cannot be reached.
+    pub(crate) source_down: bool,
 }
 
 pub(crate) struct Process {
@@ -137,6 +142,7 @@ pub(crate) struct Process {
     pub(crate) sent: Option<(RequestId, TrueTime)>,
     pub(crate) last_write_took: TrueTime,
     pub(crate) told: Told,
+    pub(crate) modules: modules::Told,
     /// Since when nothing of it runs, if so.
     pub(crate) paused_at: TrueTime,
     pub(crate) asked_to_end: bool,
@@ -157,7 +163,7 @@ pub(crate) struct World {
     pub(crate) calm: bool,
     /// The plan's sick machine is well again.
     pub(crate) cured: bool,
-    pub(crate) module: u64,
+    pub(crate) source: Source,
     pub(crate) machines: Vec<Machine>,
     pub(crate) processes: Vec<Process>,
     pub(crate) foreigners: Vec<Foreign>,
@@ -209,6 +215,7 @@ impl World {
                 process: None,
                 partitioned: false,
                 forbidden: false,
+                source_down: false,
             })
             .collect();
         let foreigners = (0..plan.foreigners.len()).map(|index| Foreign::new(&mut rng, &plan, index)).collect();
@@ -224,7 +231,7 @@ impl World {
             store_down: false,
             calm: false,
             cured: false,
-            module: 1,
+            source: Source::default(),
             machines,
             processes: Vec::new(),
             foreigners,
@@ -266,7 +273,7 @@ impl World {
     }
 
     /// Runs the history to its end: the rough part, the calm one, and after it a leader that is asked to
-    /// step down, and one that dies.
+    /// step down, one that dies, and two new modules, of which the second is bad.
     ///
     /// # Errors
     /// Says which invariant was violated.
@@ -278,7 +285,8 @@ impl World {
         self.run_until(calm)?;
         let leader =
             self.running_leader().ok_or_else(|| nobody("nobody leads and runs a guest, though all has been calm"))?;
-        if self.is_sick(leader) {
+        // A guest that began in the lull, and was well, may go on where no new module replaces it.
+        if self.is_sick(leader) && self.plan.swap == SwapPolicy::Now {
             let text = format!(
                 "{} leads on, though none of its guests has reported progress",
                 self.processes[leader].identity
@@ -286,6 +294,11 @@ impl World {
             return Err(Violation::new(Rule::SilentLeadsOn, text));
         }
         self.cured = true;
+        // What the sick machine may have refused is of the past.
+        self.source_changes(Change::Good, SECOND);
+        let calm = calm + self.plan.grace() + 3 * SECOND;
+        self.run_until(calm)?;
+        let leader = self.running_leader().ok_or_else(|| nobody("nobody leads after a swap in the calm"))?;
         self.operator_asks();
         // To be picked takes its time: two rounds of pings, ten seconds from each other.
         let picked = if self.plan.coordinated.is_some() { 25 * SECOND } else { 0 };
@@ -301,15 +314,18 @@ impl World {
         // With proof, nobody waits for the record: a module is ready after three seconds.
         let proven = self.plan.kubelet_tells && self.plan.coordinated.is_none();
         let waited = if proven { 3 * SECOND } else { self.plan.lease_s * SECOND / 100 * 101 };
-        let end = handed_over + waited + 5 * SECOND + picked;
+        let mut end = handed_over + waited + 5 * SECOND + picked;
         self.run_until(end)?;
         self.running_leader().ok_or_else(|| nobody("the successor of a leader that died does not lead in time"))?;
+        if self.plan.defect.is_none_or(Defect::is_about_modules) {
+            end = self.run_swaps(end)?;
+        }
         self.tally.histories = 1;
         self.tally.simulated_s = end / SECOND;
         Ok(())
     }
 
-    fn run_until(&mut self, end: TrueTime) -> Result<(), Violation> {
+    pub(crate) fn run_until(&mut self, end: TrueTime) -> Result<(), Violation> {
         while let Some(Reverse((at, ..))) = self.queue.peek()
             && *at <= end
         {
@@ -356,6 +372,7 @@ impl World {
             Event::Arrive { process, id, request, answered } => self.arrive(process, id, &request, answered),
             Event::WatchConnects(process) => self.watch_connects(process),
             Event::WatchFlows(process, connection) => self.watch_flows(process, connection),
+            Event::SourceTells(process) => self.source_tells(process),
             Event::GuestBegins(process, run) => self.guest_begins(process, run),
             Event::GuestEnds(process, run, outcome) => self.guest_ends(process, run, outcome),
             Event::GuestStepsDown(process, run) => self.guest_steps_down(process, run),

@@ -48,6 +48,7 @@ pub(crate) fn held_by(holder: &str) -> LeaseRecord {
         token: None,
         step_down: None,
         checkpoint: None,
+        modules: Box::default(),
         coordination: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold_core::{
-    lease::{LeaseRecord, Observation},
+    lease::{LeaseModules, LeaseRecord, Observation},
     ports::{LeaseStore, StoreFailure},
     time::WallTime,
 };
@@ -118,6 +118,11 @@ pub(crate) async fn every_field_is_read_as_it_was_written<P: Place>() {
         step_down: Some("pod-1_1a2b3c4d".to_owned()),
         coordination: None,
         checkpoint: saving(&LeaseRecord::default(), *b"state").checkpoint,
+        modules: Box::new(LeaseModules {
+            module: Some(format!("sha256:{}", "1".repeat(64)).into()),
+            good: Some(format!("sha256:{}", "2".repeat(64)).into()),
+            refused: Some(format!("sha256:{}", "3".repeat(64)).into()),
+        }),
     };
     let records = [
         LeaseRecord {
@@ -138,6 +143,8 @@ pub(crate) async fn every_field_is_read_as_it_was_written<P: Place>() {
         LeaseRecord { token: None, ..full.clone() },
         LeaseRecord { step_down: None, ..full.clone() },
         LeaseRecord { checkpoint: None, ..full.clone() },
+        LeaseRecord { modules: Box::default(), ..full.clone() },
+        LeaseRecord { modules: Box::new(LeaseModules { refused: None, ..*full.modules.clone() }), ..full.clone() },
         LeaseRecord::default(),
         full.clone(),
     ];

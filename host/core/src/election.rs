@@ -19,7 +19,7 @@
 //!
 //! A guest's checkpoint is saved by the next renewal, which is then sent at once (`checkpoint.rs`): there
 //! is one writer of the Lease, so that a renewal and a save cannot undo each other, and what is to be
-//! saved belongs to the term, and goes with it.
+//! saved belongs to the term, and goes with it. The same write says which modules the task has (`modules.rs`).
 //!
 //! Where the API server picks the holder ([`Contest::Coordinated`]), nobody takes the Lease unless it has been named
 //! in it: see the module `coordinated`.
@@ -33,6 +33,7 @@ mod coordinated;
 mod failures;
 mod giving_up;
 mod known;
+mod modules;
 mod next_request;
 mod spread;
 mod vocabulary;
@@ -40,7 +41,7 @@ mod vocabulary;
 use std::time::Duration;
 
 use crate::{
-    lease::{LeaseRecord, Observation, Version},
+    lease::{LeaseModules, LeaseRecord, Observation, Version},
     ports::{StoreFailure, WatchEvent},
     time::{BootTime, Now, WallTime},
 };
@@ -52,6 +53,7 @@ use self::{
     checkpoint::GuestCalls,
     coordinated::{Asked, Coordinated},
     known::Known,
+    modules::Refusal,
     spread::Spread,
 };
 
@@ -73,6 +75,7 @@ struct Leading {
     /// Who asked for that.
     asked: Asked,
     calls: GuestCalls,
+    refusal: Refusal,
 }
 
 #[derive(Clone, Debug)]
@@ -116,6 +119,8 @@ pub struct Election {
     displaced_until: BootTime,
     /// Where the API server picks the holder.
     coordinated: Option<Coordinated>,
+    /// What the Lease is to say about modules, where this replica leads.
+    modules: LeaseModules,
 }
 
 impl Election {
@@ -142,6 +147,7 @@ impl Election {
             told_other_task: false,
             ended: None,
             displaced_until: BootTime::ZERO,
+            modules: LeaseModules::default(),
         }
     }
 
@@ -313,6 +319,7 @@ impl Election {
         self.contended_until = None;
         self.lost_write = false;
         let ours = record.holder.is_some();
+        let record_modules = record.modules.clone();
         match &mut self.known {
             // The watch has overtaken the answer: what was written counts as long as it still stands.
             Some(known) if known.is_newer_than(version) => {
@@ -335,6 +342,7 @@ impl Election {
                 leading.written_at = sent_at;
                 leading.renew_after = if after_failure { self.spread.first_renewal(every) } else { every };
                 leading.calls.settle();
+                leading.refusal.written(*record_modules, sent_at);
             }
             State::Leading(leading) => {
                 actions.push(Action::Tell(Notice::Released(leading.term)));
@@ -356,6 +364,7 @@ impl Election {
                     releasing,
                     asked: Asked::No,
                     calls: GuestCalls::default(),
+                    refusal: Refusal::of(*record_modules),
                 });
                 actions.push(Action::Tell(Notice::Leading(term)));
             }

@@ -4,6 +4,7 @@ mod bench;
 mod checkpoint;
 mod coordinated;
 mod ended;
+mod modules;
 mod properties;
 mod requested;
 mod standby;

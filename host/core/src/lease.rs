@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{checkpoint::Checkpoint, time::WallTime};
+use crate::{checkpoint::Checkpoint, task::Digest, time::WallTime};
 
 /// A store's version of a Lease: it grows with every write, and goes on growing when the Lease
 /// is deleted and made again.
@@ -19,7 +19,7 @@ impl fmt::Display for Version {
 
 /// The part of a Lease that electors read and write.
 ///
-/// Two records that differ in nothing but what others may write beside a holder (`step_down`, `checkpoint`,
+/// Two records that differ in nothing but what others may write beside a holder (`step_down`, `checkpoint`, `modules`,
 /// `coordination`), seen one after the other, mean that the holder did not renew in between, if it renews at all: every
 /// renewal changes `renewed`, and so does every save. What scripts write may say the same each time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,8 +45,23 @@ pub struct LeaseRecord {
     /// Annotation `leasehold.dev/checkpoint`: what the task has left for its next leader. Whoever writes the
     /// Lease keeps it, but for a leader that saves.
     pub checkpoint: Option<Checkpoint>,
+    /// Which modules the task has, as its leader wrote it.
+    pub modules: Box<LeaseModules>,
     /// What the API server's controller has written, where it picks the holder. Kept.
     pub coordination: Option<Box<Coordination>>,
+}
+
+/// Which of a task's modules runs, has worked, has failed: written by its leader with what it writes anyway, for those
+/// that stand by. What is no digest is read as absent, and so is gone with the leader's next write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseModules {
+    /// Annotation `leasehold.dev/module`: what runs in the holder's term.
+    pub module: Option<Digest>,
+    /// Annotation `leasehold.dev/good-module`: the newest that has come through its probation.
+    pub good: Option<Digest>,
+    /// Annotation `leasehold.dev/refused-module`: one that has failed in its probation, and is not to be run by
+    /// whoever has another.
+    pub refused: Option<Digest>,
 }
 
 /// What the controller of a coordinated election (KEP-4355) writes into a Lease beside the holder that it picks.
@@ -76,8 +91,13 @@ impl LeaseRecord {
 
     /// Of electors that renew, none has acquired, renewed or released between the two.
     pub fn is_as_old_as(&self, other: &Self) -> bool {
-        let by_holder =
-            |record: &Self| Self { step_down: None, checkpoint: None, coordination: None, ..record.clone() };
+        let by_holder = |record: &Self| Self {
+            step_down: None,
+            checkpoint: None,
+            modules: Box::default(),
+            coordination: None,
+            ..record.clone()
+        };
         by_holder(self) == by_holder(other)
     }
 }

@@ -16,7 +16,9 @@ use crate::{
     checkpoint::{Answer, Call, CallId},
     election::{self, Election, ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{StoreFailure, WatchEvent},
-    task::{Callback, Command, Digest, GuestEvent, Module, RunId, StopReason, Task, TaskConfig},
+    task::{
+        Callback, Command, Digest, GuestEvent, Module, ModulesView, RunId, StopReason, SwapNotice, Task, TaskConfig,
+    },
     time::{BootTime, Now},
 };
 
@@ -93,6 +95,8 @@ pub enum Action {
     Tell(Notice),
     /// Tell people that the guest will be started again after this delay.
     TellRestart(std::time::Duration),
+    /// Tell people what becomes of modules.
+    TellModules(SwapNotice),
     /// No guest runs and the Lease is not held: the host may end.
     Exit,
 }
@@ -161,6 +165,16 @@ impl Replica {
         self.task.run()
     }
 
+    /// Which modules there are.
+    pub fn modules(&self) -> ModulesView {
+        self.task.modules()
+    }
+
+    /// Whether this module may yet be started, or called: it has to be at hand.
+    pub fn needs(&self, module: &Digest) -> bool {
+        self.task.needs(module)
+    }
+
     /// Who leads, as the election has just told: another, or this replica.
     fn new_leaders(&self, actions: &[Action]) -> Vec<String> {
         let identity = |action: &Action| match action {
@@ -183,7 +197,15 @@ impl Replica {
 
     fn step_task(&mut self, now: Now, input: crate::task::Input, actions: &mut Vec<Action>) {
         let leadership = self.election.leadership(now.boot);
-        for command in self.task.step(now.boot, &leadership, input) {
+        if let Some(on_lease) = self.election.seen_modules() {
+            self.task.hear(&leadership, on_lease);
+        }
+        let commands = self.task.step(now.boot, &leadership, input);
+        // Before anything is given up: the write that does that says it, too.
+        if self.election.set_modules(self.task.on_lease(&leadership)) {
+            self.step_election(now, election::Input::Tick, actions);
+        }
+        for command in commands {
             match command {
                 Command::Start { run, module, term } => actions.push(Action::Start { run, module, term }),
                 Command::AskToStop(run, reason) => actions.push(Action::AskToStop(run, reason)),
@@ -191,6 +213,7 @@ impl Replica {
                 Command::Call { run, module, callback } => actions.push(Action::Call { run, module, callback }),
                 Command::TellSkipped(identity) => actions.push(Action::TellSkipped(identity)),
                 Command::TellRestart(delay) => actions.push(Action::TellRestart(delay)),
+                Command::TellModules(notice) => actions.push(Action::TellModules(notice)),
                 // Nothing of the guest runs any more: the task's state says so, and is not asked again.
                 Command::StepDown(stay_out) => self.step_election(now, election::Input::StepDown(stay_out), actions),
             }

@@ -18,19 +18,27 @@
 //! That a guest does not outlive its term does not depend on this machine: the guest's own gate
 //! knows `valid_until` (invariant 2).
 
+mod modules;
 mod new_leaders;
+mod term_end;
 mod vocabulary;
 
 use std::time::Duration;
 
 use crate::{
     election::{Leadership, StayOut, Term},
+    lease::LeaseModules,
     time::BootTime,
 };
 
-use self::new_leaders::NewLeaders;
 pub use self::vocabulary::{
-    Callback, Command, Digest, GuestEvent, Input, Module, OnReturn, Outcome, RunId, StopReason, TaskConfig,
+    Callback, Command, Digest, GuestEvent, Input, Module, ModulesView, OnReturn, Outcome, RunId, StopReason,
+    SwapNotice, SwapPolicy, TaskConfig, Waits,
+};
+use self::{
+    modules::{Modules, Verdict},
+    new_leaders::NewLeaders,
+    term_end::{Calling, Owed, Then},
 };
 
 #[derive(Clone, Debug)]
@@ -39,7 +47,6 @@ enum State {
     Idle,
     Running(Running),
     Stopping(Stopping),
-    /// `on-stop-leading` runs, and no guest.
     Calling(Calling),
     /// The term's work is done.
     Done(Term),
@@ -70,27 +77,14 @@ struct Stopping {
     ended: bool,
 }
 
-#[derive(Clone, Debug)]
-struct Calling {
-    run: RunId,
-    then: Then,
-}
-
-/// What follows when `on-stop-leading` has ended.
-#[derive(Clone, Copy, Debug)]
-enum Then {
-    StepDown(StayOut),
-    /// The term is lost; the next guest starts no earlier than this.
-    Wait {
-        until: BootTime,
-    },
-}
-
-/// A term in which a guest has run whose module is to hear of the term's end.
-#[derive(Clone, Debug)]
-struct Owed {
-    term: Term,
-    module: Digest,
+impl State {
+    /// The guest that exists.
+    fn running(&self) -> Option<&Running> {
+        match self {
+            Self::Running(running) | Self::Stopping(Stopping { guest: running, .. }) => Some(running),
+            _ => None,
+        }
+    }
 }
 
 impl Running {
@@ -114,7 +108,9 @@ impl Stopping {
 pub struct Task {
     config: TaskConfig,
     state: State,
-    module: Option<Module>,
+    modules: Modules,
+    /// The term in which it last heard what stands on the Lease about modules.
+    heard_in: Option<Term>,
     runs: u64,
     /// Failures in a row.
     failures: u32,
@@ -126,27 +122,32 @@ pub struct Task {
 impl Task {
     /// A task without a module.
     pub fn new(config: TaskConfig) -> Self {
-        let new_leaders = NewLeaders::default();
         Self {
+            modules: Modules::new(&config),
             config,
             state: State::Idle,
-            module: None,
+            heard_in: None,
             runs: 0,
             failures: 0,
             shutting_down: false,
             owed: None,
-            new_leaders,
+            new_leaders: NewLeaders::default(),
         }
     }
 
     /// Takes in one input, and the leadership as it is at `now`, and returns, in order, what to do.
     pub fn step(&mut self, now: BootTime, leadership: &Leadership, input: Input) -> Vec<Command> {
         let mut commands = Vec::new();
+        // Whatever the input says, what time has shown to work does.
+        self.end_probation(now, &mut commands);
         match input {
             Input::Tick => {}
             Input::Shutdown => self.shutting_down = true,
             Input::Module(module) => {
-                if self.module.as_ref() != Some(&module) {
+                let term = term_of(leadership);
+                let before = self.modules.next(term).cloned();
+                self.modules.offer(module);
+                if self.modules.next(term) != before.as_ref() {
                     self.failures = 0;
                     match &mut self.state {
                         State::Waiting { .. } | State::Done(_) => self.state = State::Idle,
@@ -154,7 +155,6 @@ impl Task {
                         _ => {}
                     }
                 }
-                self.module = Some(module);
             }
             Input::NewLeader(identity) => {
                 commands.extend(self.new_leaders.hear(identity).map(Command::TellSkipped));
@@ -166,14 +166,46 @@ impl Task {
             Input::Guest(..) => {}
         }
         self.advance(now, leadership, &mut commands);
+        self.end_probation(now, &mut commands);
         self.call_on_new_leader(&mut commands);
+        let running = self.state.running().map(|running| (&running.module, running.term));
+        commands.extend(self.modules.news(running).into_iter().map(Command::TellModules));
         commands
+    }
+
+    /// What the Lease says about modules, as it was last seen: to be told before each step. Who leads goes by it only
+    /// when its term begins.
+    pub fn hear(&mut self, leadership: &Leadership, on_lease: &LeaseModules) {
+        let term = term_of(leadership);
+        if term.is_none() || term != self.heard_in {
+            self.modules.hear(on_lease);
+        }
+        self.heard_in = term;
+    }
+
+    /// What the Lease is to say about modules, if this replica leads.
+    pub fn on_lease(&self, leadership: &Leadership) -> LeaseModules {
+        let running = self.state.running().map(|running| &running.module);
+        self.modules.on_lease(running.or_else(|| self.modules.next(term_of(leadership))))
+    }
+
+    /// Which modules there are.
+    pub fn modules(&self) -> ModulesView {
+        self.modules.view(self.state.running().map(|running| (&running.module, running.term)))
+    }
+
+    /// Whether this module may yet be started, or called.
+    pub fn needs(&self, module: &Digest) -> bool {
+        self.modules.needs(module) || self.owed.as_ref().is_some_and(|owed| owed.module == *module)
     }
 
     /// When [`Task::step`] has to be called next if nothing else happens; after the last step.
     pub fn next_deadline(&self) -> Option<BootTime> {
         match &self.state {
-            State::Running(running) => running.report_due(&self.config),
+            State::Running(running) => {
+                let probation_ends = self.modules.probation_ends(&running.module, running.started);
+                [running.report_due(&self.config), probation_ends].into_iter().flatten().min()
+            }
             State::Stopping(Stopping { end_at, ended: false, .. }) => Some(*end_at),
             State::Waiting { until } => Some(*until),
             _ => None,
@@ -182,10 +214,7 @@ impl Task {
 
     /// The run whose guest exists.
     pub fn run(&self) -> Option<RunId> {
-        match &self.state {
-            State::Running(running) | State::Stopping(Stopping { guest: running, .. }) => Some(running.run),
-            _ => None,
-        }
+        self.state.running().map(|running| running.run)
     }
 
     /// The run that may have effects, and the term it has them in: its guest exists, and is not made to end.
@@ -208,14 +237,14 @@ impl Task {
             (GuestEvent::Reported(at), State::Running(running)) => running.reported = running.reported.max(at),
             (GuestEvent::Reported(_), _) => {}
             (GuestEvent::Ended(_), State::Stopping(stopping)) => {
-                let reason = stopping.reason;
-                let replaced = self.module.as_ref() != Some(&stopping.guest.module);
+                let (reason, guest) = (stopping.reason, stopping.guest.clone());
+                let replaced = self.modules.next(Some(guest.term)) != Some(&guest.module);
                 self.state = State::Idle;
                 match reason {
                     StopReason::SteppedDown => self.step_down(leadership, reason, commands),
                     // However long it had run before: what ends for want of progress was not healthy.
                     StopReason::Unresponsive if !replaced && !self.shutting_down => {
-                        self.on_failure(now, leadership, reason, commands);
+                        self.on_failure(now, leadership, reason, &guest.module, commands);
                     }
                     _ => {}
                 }
@@ -245,16 +274,42 @@ impl Task {
         if now.since(running.started) >= self.config.healthy_after || *outcome == Outcome::Returned {
             self.failures = 0;
         }
+        if *outcome == Outcome::Returned {
+            commands.extend(self.modules.worked(&running.module).map(Command::TellModules));
+        }
+        let replaced = self.modules.next(Some(running.term)) != Some(&running.module);
         match (outcome, self.config.on_return) {
-            (Outcome::Returned, OnReturn::Hold) => self.state = State::Done(running.term),
             (Outcome::Returned, OnReturn::Release) => self.step_down(leadership, StopReason::SteppedDown, commands),
+            // It has made room.
+            (Outcome::Returned, OnReturn::Hold | OnReturn::Restart) if replaced => self.state = State::Idle,
+            (Outcome::Returned, OnReturn::Hold) => self.state = State::Done(running.term),
             (Outcome::Returned, OnReturn::Restart) => self.wait(now, self.config.restart_delay, commands),
-            (_, _) => self.on_failure(now, leadership, StopReason::SteppedDown, commands),
+            (_, _) => self.on_failure(now, leadership, StopReason::SteppedDown, &running.module, commands),
         }
     }
 
-    /// Another run after a delay that grows, or another replica's turn.
-    fn on_failure(&mut self, now: BootTime, leadership: &Leadership, reason: StopReason, commands: &mut Vec<Command>) {
+    /// Another run after a delay that grows, or another module's turn, or another replica's.
+    fn on_failure(
+        &mut self,
+        now: BootTime,
+        leadership: &Leadership,
+        reason: StopReason,
+        module: &Module,
+        commands: &mut Vec<Command>,
+    ) {
+        match self.modules.failed(module) {
+            // What takes over has not failed.
+            Verdict::Another(notice) => {
+                self.failures = 0;
+                self.state = State::Idle;
+                return commands.extend(notice.map(Command::TellModules));
+            }
+            Verdict::GiveUp => {
+                self.failures = 0;
+                return self.step_down(leadership, reason, commands);
+            }
+            Verdict::Again => {}
+        }
         self.failures += 1;
         if self.failures >= self.config.failures_max {
             self.failures = 0;
@@ -271,59 +326,19 @@ impl Task {
         commands.push(Command::TellRestart(delay));
     }
 
-    /// No guest runs any more: the Lease is another's, for a while.
-    fn step_down(&mut self, leadership: &Leadership, reason: StopReason, commands: &mut Vec<Command>) {
-        self.give_up(leadership, reason, StayOut::For(self.config.stay_out), commands);
-    }
-
-    /// First whoever is to hear of the term's end does.
-    fn give_up(&mut self, leadership: &Leadership, reason: StopReason, stay_out: StayOut, commands: &mut Vec<Command>) {
-        match self.owed.take() {
-            Some(owed) => {
-                let reason = match term_of(leadership) == Some(owed.term) {
-                    true => reason,
-                    false => StopReason::LeadershipLost,
-                };
-                self.call_on_stop_leading(owed, reason, Then::StepDown(stay_out), commands);
-            }
-            None => {
-                self.state = if stay_out == StayOut::Forever { State::Finished } else { State::Idle };
-                commands.push(Command::StepDown(stay_out));
-            }
-        }
-    }
-
-    fn call_on_stop_leading(&mut self, owed: Owed, reason: StopReason, then: Then, commands: &mut Vec<Command>) {
-        self.runs += 1;
-        let run = RunId(self.runs);
-        let callback = Callback::StopLeading { term: owed.term, reason };
-        commands.push(Command::Call { run, module: owed.module, callback });
-        self.state = State::Calling(Calling { run, then });
-    }
-
-    /// A callback is gone, if this was one.
-    fn on_called(&mut self, run: RunId, commands: &mut Vec<Command>) {
-        if self.new_leaders.ended(run) {
-            return;
-        }
-        let then = match &self.state {
-            State::Calling(calling) if calling.run == run => calling.then,
-            _ => return,
-        };
-        match then {
-            Then::Wait { until } => self.state = State::Waiting { until },
-            Then::StepDown(stay_out) => {
-                self.state = State::Idle;
-                // Or it is given up for ever, in this very step.
-                if !self.shutting_down {
-                    commands.push(Command::StepDown(stay_out));
-                }
-            }
+    /// What has run for so long works, unless it is to be stopped for want of progress now.
+    fn end_probation(&mut self, now: BootTime, commands: &mut Vec<Command>) {
+        if let State::Running(running) = &self.state
+            && running.report_due(&self.config).is_none_or(|due| now < due)
+            && self.modules.probation_ends(&running.module, running.started).is_some_and(|at| now >= at)
+        {
+            let module = running.module.clone();
+            commands.extend(self.modules.worked(&module).map(Command::TellModules));
         }
     }
 
     fn call_on_new_leader(&mut self, commands: &mut Vec<Command>) {
-        let Some(module) = &self.module else { return };
+        let Some(module) = self.modules.wanted() else { return };
         if !module.observes || self.shutting_down {
             return self.new_leaders.forget_waiting();
         }
@@ -363,7 +378,7 @@ impl Task {
             State::Running(_) if self.shutting_down => self.ask_to_stop(now, StopReason::Shutdown, commands),
             State::Running(_) if asked_to_step_down => self.ask_to_stop(now, StopReason::SteppedDown, commands),
             State::Running(_) if !certain => self.ask_to_stop(now, StopReason::LeadershipLost, commands),
-            State::Running(running) if self.module.as_ref() != Some(&running.module) => {
+            State::Running(running) if self.modules.replaces(&running.module, running.term) => {
                 self.ask_to_stop(now, StopReason::ModuleReplaced, commands);
             }
             State::Running(running) if running.report_due(&self.config).is_some_and(|due| now >= due) => {
@@ -386,10 +401,14 @@ impl Task {
             State::Done(done) if term.is_none_or(|term| term == *done) => {}
             State::Waiting { .. } => {}
             State::Idle | State::Done(_) => {
-                if let (Some(term), true, false, Some(module)) = (term, certain, stepping_down, &self.module) {
+                let module = self.modules.next(term).cloned();
+                if let (Some(term), true, false, Some(module)) = (term, certain, stepping_down, module) {
                     self.runs += 1;
                     let run = RunId(self.runs);
-                    let (module, started, reported) = (module.clone(), now, now);
+                    let (started, reported) = (now, now);
+                    if self.modules.start(term, &module) {
+                        self.failures = 0;
+                    }
                     commands.push(Command::Start { run, module: module.digest.clone(), term });
                     self.owed = module.observes.then(|| Owed { term, module: module.digest.clone() });
                     self.state = State::Running(Running { run, term, module, started, reported });

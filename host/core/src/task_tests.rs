@@ -7,3 +7,4 @@ mod properties;
 mod requested;
 mod returns;
 mod stops;
+mod swaps;

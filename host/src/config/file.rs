@@ -12,7 +12,7 @@ use serde_saphyr::Spanned;
 
 use super::{
     Allow, AtStart, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg,
-    ProgressDeadline, Reference, StoreChoice, TaskSpec,
+    ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
@@ -69,6 +69,16 @@ struct Task {
     limits: Limits,
     #[serde(default)]
     on_return: OnReturnArg,
+    #[serde(default)]
+    swap: Swap,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Swap {
+    #[serde(default)]
+    policy: SwapArg,
+    probation: Option<Parsed<humantime::Duration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,7 +208,7 @@ fn explained(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError
 
 fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, String)> {
     let lease_line = task.lease.as_ref().map(|lease| lease.referenced.line());
-    let Task { name, module, digest, registry, verify, lease, adopt, args, env, allow, limits, on_return } = task;
+    let Task { name, module, digest, registry, verify, lease, adopt, args, env, allow, limits, on_return, swap } = task;
     let origin = Origin::written(registry, verify)
         .of(&module.0)
         .map_err(|error| (None, format!("task {:?}: {error}", name.as_str())))?;
@@ -237,6 +247,8 @@ fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, 
             stop_grace: or(limits.stop_grace, policy.stop_grace),
             progress_deadline: limits.progress_deadline.map(|deadline| deadline.0.0),
             on_return: on_return.into(),
+            swap: swap.policy.into(),
+            probation: or(swap.probation, policy.probation),
             ..policy
         },
         allow: Allow::of(allow, limits.http, limits.tcp),
@@ -257,6 +269,8 @@ fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, 
 mod tests {
     use std::time::Duration;
 
+    use leasehold_core::task::SwapPolicy;
+
     use super::*;
     use crate::config::{CosignKey, Poll};
 
@@ -274,7 +288,7 @@ mod tests {
              lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s}\n  \
              args: [--all]\n  env: {REGION: eu}\n  \
              limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s, progressDeadline: 30s, \
-             callbackTime: 2s}\n  onReturn: release\n",
+             callbackTime: 2s}\n  onReturn: release\n  swap: {policy: nextTerm, probation: 1m}\n",
             LogFormat::Text,
             &Environment::default(),
         )
@@ -287,6 +301,7 @@ mod tests {
         assert_eq!(task.guest.output, ByteSize::mib(1));
         assert_eq!(task.guest.cpu, "500m".parse().ok());
         assert_eq!(task.policy.stop_grace, Duration::from_secs(1));
+        assert_eq!((task.policy.swap, task.policy.probation), (SwapPolicy::NextTerm, Duration::from_secs(60)));
         assert_eq!(task.guest.callback_time, Duration::from_secs(2));
         assert_eq!(task.policy.progress_deadline, Some(Duration::from_secs(30)));
     }
@@ -318,6 +333,8 @@ mod tests {
         let config = parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect("it is right");
         assert_eq!(config.tasks[0].lease.as_str(), "a");
         assert_eq!(config.tasks[0].policy.progress_deadline, None);
+        let policy = &config.tasks[0].policy;
+        assert_eq!((policy.swap, policy.probation), (SwapPolicy::Now, Duration::from_secs(30)));
         assert_eq!(config.tasks[0].guest.callback_time, Duration::from_secs(5));
     }
 
@@ -398,6 +415,7 @@ mod tests {
         assert!(file.contains("line 2") && file.contains("a cosign key is for a module in a registry"), "{file}");
         assert!(refused("tasks: [{name: a, module: a.wasm, digest: abc}]").contains("sha256:"));
         assert!(refused("tasks: [{name: a, module: a.wasm, onReturn: maybe}]").contains("hold"));
+        assert!(refused("tasks: [{name: a, module: a.wasm, swap: {policy: later}}]").contains("nextTerm"));
         assert!(refused("leaseStore: etcd\ntasks: []").contains("file:FOLDER"));
         let hasty = refused("tasks: [{name: a, module: a.wasm, limits: {progressDeadline: 1ms}}]");
         assert!(hasty.contains("line 1") && hasty.contains("at least 100ms"), "{hasty}");

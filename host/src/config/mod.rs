@@ -27,7 +27,7 @@ pub use env::{EnvName, EnvRef, KeyRef, ValueFrom};
 pub use file::parse as parse_file;
 pub use oci::{CosignKey, OciReference, Origin, Poll};
 pub use reference::Reference;
-pub use values::{CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, parse_digest, parse_size};
+pub use values::{CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, SwapArg, parse_digest, parse_size};
 
 /// A host's configuration.
 #[derive(Clone, Debug)]
@@ -196,6 +196,8 @@ impl Config {
             progress_deadline,
             callback_time,
             on_return,
+            swap,
+            probation,
             admin,
             cache,
             cache_size,
@@ -236,6 +238,8 @@ impl Config {
                 stop_grace: stop_grace.into(),
                 progress_deadline: progress_deadline.map(|deadline| deadline.0),
                 on_return: on_return.into(),
+                swap: swap.into(),
+                probation: probation.into(),
                 ..TaskConfig::default()
             },
             allow: allow.into(),

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
-use leasehold_core::task::{Digest, OnReturn};
+use leasehold_core::task::{Digest, OnReturn, SwapPolicy};
 use serde::Deserialize;
 
 use super::env::{EnvName, check_value};
@@ -99,6 +99,29 @@ impl From<OnReturnArg> for OnReturn {
             OnReturnArg::Hold => Self::Hold,
             OnReturnArg::Release => Self::Release,
             OnReturnArg::Restart => Self::Restart,
+        }
+    }
+}
+
+/// [`SwapPolicy`] as a person writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SwapArg {
+    /// The one that runs is asked to stop, and has its grace; the new one starts in the same term
+    #[default]
+    Now,
+    /// When the one that runs has come to its end by itself
+    Drain,
+    /// With the next term
+    NextTerm,
+}
+
+impl From<SwapArg> for SwapPolicy {
+    fn from(arg: SwapArg) -> Self {
+        match arg {
+            SwapArg::Now => Self::Now,
+            SwapArg::Drain => Self::Drain,
+            SwapArg::NextTerm => Self::NextTerm,
         }
     }
 }

@@ -125,6 +125,7 @@ impl EventWriter {
             HappeningKind::Lost => ("Warning", "Stop", "StoppedLeading"),
             HappeningKind::ModuleSwapped => ("Normal", "Swap", "ModuleSwapped"),
             HappeningKind::ModuleRejected => ("Warning", "Swap", "ModuleRejected"),
+            HappeningKind::ModuleRolledBack => ("Warning", "Swap", "ModuleRolledBack"),
         };
         Event {
             metadata: ObjectMeta {

@@ -30,7 +30,7 @@ use notify::{RecursiveMode, Watcher};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::checkpoint;
+use super::{checkpoint, modules};
 
 /// How often a lock is tried that another process has.
 const LOCK_RETRY: Duration = Duration::from_millis(2);
@@ -62,6 +62,9 @@ pub(super) struct Stored {
     step_down: Option<String>,
     /// In base64.
     checkpoint: Option<String>,
+    module: Option<String>,
+    good_module: Option<String>,
+    refused_module: Option<String>,
     #[serde(flatten)]
     beside: serde_json::Map<String, serde_json::Value>,
 }
@@ -332,6 +335,11 @@ impl From<Stored> for LeaseRecord {
             // No API server picks anybody here.
             coordination: None,
             checkpoint: stored.checkpoint.as_deref().map(checkpoint::read),
+            modules: modules::read(
+                stored.module.as_deref(),
+                stored.good_module.as_deref(),
+                stored.refused_module.as_deref(),
+            ),
         }
     }
 }
@@ -349,6 +357,9 @@ impl From<LeaseRecord> for Stored {
             token: record.token,
             step_down: record.step_down,
             checkpoint: record.checkpoint.as_ref().map(checkpoint::text),
+            module: modules::text(record.modules.module.as_ref()),
+            good_module: modules::text(record.modules.good.as_ref()),
+            refused_module: modules::text(record.modules.refused.as_ref()),
             beside: serde_json::Map::new(),
         }
     }

@@ -23,7 +23,8 @@ use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    CHECKPOINT_ANNOTATION, STEP_DOWN_ANNOTATION, TASK_ANNOTATION, TOKEN_ANNOTATION, checkpoint,
+    CHECKPOINT_ANNOTATION, GOOD_MODULE_ANNOTATION, MODULE_ANNOTATION, REFUSED_MODULE_ANNOTATION, STEP_DOWN_ANNOTATION,
+    TASK_ANNOTATION, TOKEN_ANNOTATION, checkpoint, modules,
     room::Room,
     shared::{self, SharedWatch},
 };
@@ -248,6 +249,11 @@ pub(crate) fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
             Box::new(Coordination { strategy, preferred_holder })
         }),
         checkpoint: object.annotations().get(CHECKPOINT_ANNOTATION).map(|text| checkpoint::read(text)),
+        modules: modules::read(
+            annotation(MODULE_ANNOTATION).as_deref(),
+            annotation(GOOD_MODULE_ANNOTATION).as_deref(),
+            annotation(REFUSED_MODULE_ANNOTATION).as_deref(),
+        ),
     })
 }
 
@@ -265,6 +271,7 @@ fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
         token,
         step_down,
         checkpoint,
+        modules,
         coordination: _,
     } = record;
     let ours = [
@@ -292,6 +299,9 @@ fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
         (TOKEN_ANNOTATION, token.map(|token| token.to_string())),
         (STEP_DOWN_ANNOTATION, step_down.clone()),
         (CHECKPOINT_ANNOTATION, checkpoint.as_ref().map(checkpoint::text)),
+        (MODULE_ANNOTATION, modules::text(modules.module.as_ref())),
+        (GOOD_MODULE_ANNOTATION, modules::text(modules.good.as_ref())),
+        (REFUSED_MODULE_ANNOTATION, modules::text(modules.refused.as_ref())),
     ];
     for (name, value) in ours {
         match value {

@@ -7,6 +7,7 @@ pub mod coordinated;
 pub mod file;
 pub mod folder;
 pub mod kubernetes;
+mod modules;
 pub mod room;
 pub mod shared;
 
@@ -20,5 +21,7 @@ pub const STEP_DOWN_ANNOTATION: &str = "leasehold.dev/step-down";
 pub const CHECKPOINT_ANNOTATION: &str = "leasehold.dev/checkpoint";
 /// The annotation that names the module that runs in the holder's term, by its digest.
 pub const MODULE_ANNOTATION: &str = "leasehold.dev/module";
+/// The annotation that names the newest module that has come through its probation.
+pub const GOOD_MODULE_ANNOTATION: &str = "leasehold.dev/good-module";
 /// The annotation that names, by its digest, a module that failed soon after its start, and that nobody is to try again.
 pub const REFUSED_MODULE_ANNOTATION: &str = "leasehold.dev/refused-module";

@@ -27,6 +27,8 @@ struct Families {
     token: Family<TaskLabels, Gauge>,
     module: Family<ModuleLabels, Gauge>,
     swaps: Family<TaskLabels, Counter>,
+    module_states: Family<StateLabels, Gauge>,
+    swap_results: Family<ResultLabels, Counter>,
     rejections: Family<TaskLabels, Counter>,
     ends: Family<EndLabels, Counter>,
     cpu: Family<TaskLabels, CpuSeconds>,
@@ -52,6 +54,13 @@ struct TaskLabels {
 struct ModuleLabels {
     task: String,
     digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    task: String,
+    digest: String,
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,6 +95,8 @@ impl Default for Metrics {
             token,
             module,
             swaps,
+            module_states,
+            swap_results,
             rejections,
             ends,
             cpu,
@@ -104,6 +115,12 @@ impl Default for Metrics {
         );
         registry.register("leasehold_module_info", "1 for the module that is ready to run", module);
         registry.register("leasehold_module_swaps", "Modules that took over from another one", swaps);
+        registry.register("leasehold_module_state", "1 for the module that runs, waits, was refused", module_states);
+        registry.register(
+            "leasehold_module_swap_results",
+            "New modules, by what became of them: worked, rolled-back, refused, waited",
+            swap_results,
+        );
         registry.register("leasehold_module_rejections", "New modules that were not taken", rejections);
         registry.register("leasehold_guest_ends", "Runs of the component that have ended, by how", ends);
         registry.register("leasehold_guest_cpu_seconds", "CPU time that the component has used", cpu);
@@ -144,7 +161,7 @@ impl Metrics {
         families.token.get_or_create(&labels).set(0);
         families.swaps.get_or_create(&labels).inc_by(0);
         families.rejections.get_or_create(&labels).inc_by(0);
-        TaskMetrics { families, labels, lease, module: Mutex::default() }
+        TaskMetrics { families, labels, lease, module: Mutex::default(), states: Mutex::default() }
     }
 
     /// Those of the cache of compiled modules, at 0.
@@ -177,6 +194,8 @@ pub struct TaskMetrics {
     labels: TaskLabels,
     lease: LeaseLabels,
     module: Mutex<Option<ModuleLabels>>,
+    /// Those that are shown.
+    states: Mutex<Vec<StateLabels>>,
 }
 
 impl TaskMetrics {
@@ -212,6 +231,25 @@ impl TaskMetrics {
             self.families.module.remove(&before);
         }
         self.families.module.get_or_create(&labels).set(1);
+    }
+
+    /// These, and no others, are shown.
+    pub(super) fn module_states<const N: usize>(&self, states: [(&'static str, Option<&Digest>); N]) {
+        let of = |(state, digest): (&'static str, Option<&Digest>)| {
+            Some(StateLabels { task: self.labels.task.clone(), digest: digest?.to_string(), state })
+        };
+        let mut shown = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        for before in shown.drain(..) {
+            self.families.module_states.remove(&before);
+        }
+        shown.extend(states.into_iter().filter_map(of));
+        for now in shown.iter() {
+            self.families.module_states.get_or_create(now).set(1);
+        }
+    }
+
+    pub(super) fn swap_result(&self, result: &'static str) {
+        self.families.swap_results.get_or_create(&ResultLabels { task: self.labels.task.clone(), result }).inc();
     }
 
     pub(super) fn module_swapped(&self) {
@@ -257,6 +295,12 @@ mod tests {
         task.leading(7);
         task.module(&"sha256:a".into());
         task.module(&"sha256:b".into());
+        let (a, b): (Digest, Digest) = ("sha256:a".into(), "sha256:b".into());
+        task.module_states([("runs", Some(&a)), ("waits", Some(&b)), ("refused", None)]);
+        assert!(text().contains("digest=\"sha256:b\",state=\"waits\"} 1\n"), "{}", text());
+        task.module_states([("runs", Some(&b)), ("waits", None), ("refused", None)]);
+        task.swap_result("worked");
+        assert!(text().contains("swap_results_total{task=\"nightly\",result=\"worked\"} 1\n"), "{}", text());
         task.progress(Duration::from_secs(3600));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
         let text_then = text();

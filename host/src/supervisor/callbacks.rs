@@ -54,8 +54,7 @@ impl Callbacks {
 
 impl<S: LeaseStore> Supervisor<S> {
     pub(super) fn call(&mut self, run: RunId, digest: &Digest, callback: Callback) {
-        let mut modules = [&self.last_module, &self.module].into_iter().flatten();
-        let Some(module) = modules.rfind(|module| module.digest == *digest).cloned() else {
+        let Some(module) = self.at_hand.get(digest) else {
             let why = "its module is not at hand";
             self.report.callback_ended(&callback, &Outcome::NotStarted(why.into()), Duration::ZERO, Duration::ZERO);
             return self.tell_unstarted(run, why);

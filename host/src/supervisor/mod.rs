@@ -9,6 +9,7 @@ mod candidacy;
 mod checkpoint;
 pub mod modules;
 pub mod ready;
+mod swaps;
 
 use std::{
     future::pending,
@@ -22,12 +23,12 @@ use leasehold_core::{
     election::{ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
     replica::{Action, Input, Replica},
-    task::{Digest, GuestEvent, Module, Outcome, RunId, StopReason, TaskConfig},
+    task::{Digest, GuestEvent, Outcome, RunId, StopReason, TaskConfig},
     time::{BootTime, Now},
 };
 use tokio::sync::{mpsc, watch};
 
-use self::{callbacks::Callbacks, candidacy::Candidacy, checkpoint::Calls};
+use self::{callbacks::Callbacks, candidacy::Candidacy, checkpoint::Calls, swaps::AtHand};
 use crate::{
     clock,
     guest::{
@@ -92,7 +93,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         config: task.guest,
         events,
         calls: Calls::default(),
-        module: None,
+        at_hand: AtHand::default(),
         tell_every,
         guest: None,
         callbacks: Callbacks::default(),
@@ -120,12 +121,12 @@ struct Supervisor<S> {
     config: GuestConfig,
     events: RunEvents,
     calls: Calls,
-    module: Option<Arc<ReadyModule>>,
+    at_hand: AtHand,
     tell_every: Duration,
     guest: Option<Guest>,
     callbacks: Callbacks,
     /// The one that ran last.
-    last_module: Option<Arc<ReadyModule>>,
+    last_module: Option<Digest>,
     /// How the last run of this term ended.
     last_end: Option<String>,
     /// Dropped, and with it its connection, when the core gives up on it or sends another.
@@ -228,9 +229,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 Ok(()) = shutdown.changed() => Input::Shutdown,
                 Ok(()) = modules.changed() => {
                     let module = modules.borrow_and_update().clone();
-                    let (digest, observes) = (module.digest.clone(), module.observes());
-                    self.module = Some(module);
-                    Input::Module(Module { digest, observes })
+                    self.offered(module)
                 }
                 () = reported => Input::Tick,
                 // After all that is none of the guest's doing.
@@ -282,10 +281,12 @@ impl<S: LeaseStore> Supervisor<S> {
                 Action::Call { run, module, callback } => self.call(run, &module, callback),
                 Action::TellSkipped(identity) => self.report.new_leader_skipped(&identity),
                 Action::Tell(notice) => self.tell(notice),
+                Action::TellModules(notice) => self.tell_modules(&notice),
                 Action::TellRestart(delay) => self.report.restart_delayed(delay),
                 Action::Exit => return ControlFlow::Break(()),
             }
         }
+        self.keep_what_is_needed();
         ControlFlow::Continue(())
     }
 
@@ -339,11 +340,11 @@ impl<S: LeaseStore> Supervisor<S> {
             // The core said so an instant ago; the guest's gate would be closed at once anyway.
             return self.tell_unstarted(run, "the term ended before the component was started");
         };
-        let Some(module) = self.module.clone().filter(|module| module.digest == *digest) else {
+        let Some(module) = self.at_hand.get(digest) else {
             return self.tell_unstarted(run, "its module is not at hand");
         };
-        self.report.guest_started(term, digest, self.last_module.as_ref().map(|module| &module.digest));
-        self.last_module = Some(module.clone());
+        self.report.guest_started(term, digest, self.last_module.as_ref());
+        self.last_module = Some(digest.clone());
         let term_of_guest = self.guest_term(term.token, valid_until);
         let call = Run { id: run, module, call: Call::StartLeading, term: term_of_guest };
         let running = self.guests.start(call, &self.config, &self.report.subject, self.events.clone());
@@ -354,7 +355,8 @@ impl<S: LeaseStore> Supervisor<S> {
         GuestTerm { namespace: self.namespace.clone(), lease: self.lease.clone(), token, valid_until }
     }
 
-    fn tell_unstarted(&self, run: RunId, why: &str) {
+    fn tell_unstarted(&mut self, run: RunId, why: &str) {
+        self.last_end = Some(why.to_owned());
         self.events.tell(run, GuestEvent::Ended(Outcome::NotStarted(why.into())));
     }
 

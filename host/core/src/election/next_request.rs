@@ -37,7 +37,8 @@ impl Election {
             Some(Leading { releasing: true, .. }) => write(BootTime::ZERO, Want::Release),
             Some(leading) => {
                 let renewal = leading.written_at + leading.renew_after;
-                write(leading.calls.due().map_or(renewal, |due| due.min(renewal)), Want::Renew)
+                let asked_for = [leading.calls.due(), leading.refusal.due(&self.modules)];
+                write(asked_for.into_iter().flatten().fold(renewal, BootTime::min), Want::Renew)
             }
             None if self.withdraw_by.is_some() => match self.holder() == Some(&self.config.identity) {
                 true => write(self.displaced_until, Want::Release),
@@ -80,14 +81,21 @@ impl Election {
                     .filter(|asked| mine && self.out_until.is_none() && *asked == self.config.identity),
                 // As client-go counts: only a change of the holder, and not the first.
                 transitions: previous.transitions.saturating_add(u32::from(!mine && based_on.is_some())),
+                modules: self.modules_to_begin_with(*previous.modules).into(),
                 ..written
             },
             Want::Renew => LeaseRecord {
                 token: self.leading().map(|leading| leading.term.token),
                 checkpoint: self.to_be_saved().or(previous.checkpoint),
+                modules: self.modules.clone().into(),
                 ..written
             },
-            Want::Release => LeaseRecord { holder: None, step_down: None, ..written },
+            Want::Release => LeaseRecord {
+                holder: None,
+                step_down: None,
+                modules: if self.leading().is_some() { self.modules.clone().into() } else { previous.modules },
+                ..written
+            },
         };
         Request::Write { based_on, record }
     }

@@ -63,6 +63,7 @@ pub(super) fn record(holder: Option<&str>, renewal: i64) -> LeaseRecord {
         step_down: None,
         coordination: None,
         checkpoint: None,
+        modules: Box::default(),
     }
 }
 

@@ -30,6 +30,7 @@ fn first_start_reads_then_creates_the_lease() {
         token: None,
         step_down: None,
         checkpoint: None,
+        modules: Box::default(),
         coordination: None,
     };
     assert_eq!(*written, expected);

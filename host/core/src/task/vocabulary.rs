@@ -91,6 +91,19 @@ pub enum OnReturn {
     Restart,
 }
 
+/// When a new module takes over from the one that runs. A shutdown, a step-down, or the end of the term comes first
+/// in any case, and what starts after that is the new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SwapPolicy {
+    /// The one that runs is asked to stop, and has its grace; the new one starts in the same term.
+    #[default]
+    Now,
+    /// When the one that runs has come to its end by itself; in the same term, if that lasts.
+    Drain,
+    /// With the next term of this replica, or of another.
+    NextTerm,
+}
+
 /// What stays the same for the life of a [`Task`].
 #[derive(Clone, Debug)]
 pub struct TaskConfig {
@@ -111,6 +124,11 @@ pub struct TaskConfig {
     pub healthy_after: Duration,
     /// How long to let others go first after the Lease was released because of the task.
     pub stay_out: Duration,
+    /// See [`SwapPolicy`].
+    pub swap: SwapPolicy,
+    /// How long a new module has to run before it counts as one that works. One that fails before that makes room for
+    /// the last one that has worked. Zero: each that starts counts as working.
+    pub probation: Duration,
 }
 
 impl Default for TaskConfig {
@@ -124,6 +142,8 @@ impl Default for TaskConfig {
             failures_max: 5,
             healthy_after: Duration::from_secs(60),
             stay_out: Duration::from_secs(30),
+            swap: SwapPolicy::default(),
+            probation: Duration::from_secs(30),
         }
     }
 }
@@ -142,6 +162,60 @@ pub struct Module {
     pub digest: Digest,
     /// It is of the world `observing-leader-task`: it has the [`Callback`]s.
     pub observes: bool,
+}
+
+/// What becomes of modules, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SwapNotice {
+    /// It has come through its probation, or has returned ok.
+    Worked(Digest),
+    /// It has failed in its probation, and another runs again, that has worked.
+    RolledBack {
+        /// What has failed.
+        refused: Digest,
+        /// What runs.
+        to: Digest,
+    },
+    /// The source has this, but it has failed elsewhere, or before.
+    Refused {
+        /// What has failed.
+        refused: Digest,
+        /// What is run instead; `None`: there is nothing else, and it is run all the same.
+        instead: Option<Digest>,
+    },
+    /// It is ready, and another one runs.
+    Waits {
+        /// What is to run.
+        digest: Digest,
+        /// For what it waits.
+        why: Waits,
+    },
+}
+
+/// For what a module waits that is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// The one that runs was asked to stop.
+    ForStop,
+    /// It is to come to its end by itself.
+    ForReturn,
+    /// The next term.
+    ForTerm,
+}
+
+/// Which modules there are on a replica, and what they are to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModulesView {
+    /// It runs here, in this replica's term.
+    pub runs: Option<Digest>,
+    /// It would be run in a new term.
+    pub next: Option<Digest>,
+    /// It is ready, and another one runs here.
+    pub waits: Option<(Digest, Waits)>,
+    /// The newest that has worked, here or elsewhere.
+    pub good: Option<Digest>,
+    /// It has failed in its probation, here or elsewhere.
+    pub refused: Option<Digest>,
 }
 
 /// An export that is called beside `on-start-leading`, in an instance of its own and for a limited time. Whoever
@@ -230,4 +304,6 @@ pub enum Command {
     StepDown(StayOut),
     /// Tell people: the guest will be started again after this delay.
     TellRestart(Duration),
+    /// Tell people.
+    TellModules(SwapNotice),
 }

@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     election::{Leadership, Term},
+    lease::LeaseModules,
     task::{
-        Callback, Command, Digest, GuestEvent, Input, Module, OnReturn, Outcome, RunId, StopReason, Task, TaskConfig,
+        Callback, Command, Digest, GuestEvent, Input, Module, OnReturn, Outcome, RunId, StopReason, SwapNotice, Task,
+        TaskConfig,
     },
     time::BootTime,
 };
@@ -13,6 +15,8 @@ use crate::{
 pub(super) struct Bench {
     pub(super) task: Task,
     pub(super) leadership: Leadership,
+    /// What people were told of modules since the test last looked.
+    told: Vec<SwapNotice>,
     now_ms: u64,
 }
 
@@ -68,7 +72,7 @@ pub(super) fn config() -> TaskConfig {
 
 impl Bench {
     pub(super) fn with(config: TaskConfig) -> Self {
-        Self { task: Task::new(config), leadership: standby(), now_ms: 0 }
+        Self { task: Task::new(config), leadership: standby(), told: Vec::new(), now_ms: 0 }
     }
 
     /// Leads with token 1 and runs module `a` as run 1, from 0 ms on.
@@ -103,7 +107,37 @@ impl Bench {
             self.leadership = standby(); // As the election does before anything else happens.
         }
         assert!(self.task.next_deadline().is_none_or(|next| next > boot(at_ms)), "the caller would spin");
+        self.note_told(commands)
+    }
+
+    /// All but what people are told of modules.
+    fn note_told(&mut self, mut commands: Vec<Command>) -> Vec<Command> {
+        commands.retain(|command| match command {
+            Command::TellModules(notice) => {
+                self.told.push(notice.clone());
+                false
+            }
+            _ => true,
+        });
         commands
+    }
+
+    pub(super) fn told(&mut self) -> Vec<SwapNotice> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// The Lease is seen to say this about modules: what runs, what has worked, what is refused.
+    pub(super) fn lease_says(&mut self, at_ms: u64, runs: &str, good: &str, refused: &str) -> Vec<Command> {
+        let of = |name: &str| (!name.is_empty()).then(|| digest(name));
+        let on_lease = LeaseModules { module: of(runs), good: of(good), refused: of(refused) };
+        self.task.hear(&self.leadership, &on_lease);
+        self.run_until(at_ms)
+    }
+
+    /// What it would write there: in the same order.
+    pub(super) fn writes(&self) -> [String; 3] {
+        let LeaseModules { module, good, refused } = self.task.on_lease(&self.leadership);
+        [module, good, refused].map(|digest| digest.map(|digest| digest.to_string()).unwrap_or_default())
     }
 
     /// What was commanded up to and at `at_ms`.
@@ -157,7 +191,8 @@ impl Bench {
     pub(super) fn late_report(&mut self, at_ms: u64, run: u64, reported_ms: u64) -> Vec<Command> {
         self.now_ms = at_ms;
         let report = Input::Guest(RunId(run), GuestEvent::Reported(boot(reported_ms)));
-        self.task.step(boot(at_ms), &self.leadership, report)
+        let commands = self.task.step(boot(at_ms), &self.leadership, report);
+        self.note_told(commands)
     }
 
     pub(super) fn steps_down(&mut self, at_ms: u64, run: u64) -> Vec<Command> {

@@ -190,6 +190,7 @@ impl World {
                     self.shut_down = stay_out == crate::election::StayOut::Forever;
                 }
                 Command::TellRestart(_) => assert!(self.guest.is_none()),
+                Command::TellModules(_) => {}
             }
         }
         assert_eq!(self.task.run(), self.guest.map(|(run, ..)| run));

@@ -1,0 +1,96 @@
+//! The Lease is given up, or was lost: first whoever is to hear of the term's end does.
+
+use crate::{
+    election::{Leadership, StayOut, Term},
+    time::BootTime,
+};
+
+use super::{Callback, Command, Digest, RunId, State, StopReason, Task, term_of};
+
+/// `on-stop-leading` runs, and no guest.
+#[derive(Clone, Debug)]
+pub(super) struct Calling {
+    pub(super) run: RunId,
+    pub(super) then: Then,
+}
+
+/// What follows when `on-stop-leading` has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Then {
+    StepDown(StayOut),
+    /// The term is lost; the next guest starts no earlier than this.
+    Wait {
+        until: BootTime,
+    },
+}
+
+/// A term in which a guest has run whose module is to hear of the term's end.
+#[derive(Clone, Debug)]
+pub(super) struct Owed {
+    pub(super) term: Term,
+    pub(super) module: Digest,
+}
+
+impl Task {
+    /// No guest runs any more: the Lease is another's, for a while.
+    pub(super) fn step_down(&mut self, leadership: &Leadership, reason: StopReason, commands: &mut Vec<Command>) {
+        self.give_up(leadership, reason, StayOut::For(self.config.stay_out), commands);
+    }
+
+    pub(super) fn give_up(
+        &mut self,
+        leadership: &Leadership,
+        reason: StopReason,
+        stay_out: StayOut,
+        commands: &mut Vec<Command>,
+    ) {
+        match self.owed.take() {
+            Some(owed) => {
+                let reason = match term_of(leadership) == Some(owed.term) {
+                    true => reason,
+                    false => StopReason::LeadershipLost,
+                };
+                self.call_on_stop_leading(owed, reason, Then::StepDown(stay_out), commands);
+            }
+            None => {
+                self.state = if stay_out == StayOut::Forever { State::Finished } else { State::Idle };
+                commands.push(Command::StepDown(stay_out));
+            }
+        }
+    }
+
+    pub(super) fn call_on_stop_leading(
+        &mut self,
+        owed: Owed,
+        reason: StopReason,
+        then: Then,
+        commands: &mut Vec<Command>,
+    ) {
+        self.runs += 1;
+        let run = RunId(self.runs);
+        let callback = Callback::StopLeading { term: owed.term, reason };
+        commands.push(Command::Call { run, module: owed.module, callback });
+        self.state = State::Calling(Calling { run, then });
+    }
+
+    /// A callback is gone, if this was one.
+    pub(super) fn on_called(&mut self, run: RunId, commands: &mut Vec<Command>) {
+        if self.new_leaders.ended(run) {
+            return;
+        }
+        let then = match &self.state {
+            State::Calling(calling) if calling.run == run => calling.then,
+            _ => return,
+        };
+        match then {
+            Then::Wait { until } => self.state = State::Waiting { until },
+            Then::StepDown(stay_out) => {
+                self.state = State::Idle;
+                // Or it is given up for ever, in this very step.
+                if !self.shutting_down {
+                    commands.push(Command::StepDown(stay_out));
+                }
+            }
+        }
+    }
+}
