@@ -88,6 +88,8 @@ pub(crate) enum Defect {
     RefusalsUntold,
     /// Nobody hears of it.
     RefusalsUnheard,
+    /// What the source has is started, whatever is refused.
+    StartsWhatIsOffered,
     /// A swap gives the Lease up.
     SwapsStepDown,
     /// Modules that fail are not rolled back.
@@ -99,7 +101,14 @@ pub(crate) enum Defect {
 impl Defect {
     /// It is found by what becomes of modules.
     pub(crate) fn is_about_modules(self) -> bool {
-        matches!(self, Self::RefusalsUntold | Self::RefusalsUnheard | Self::SwapsStepDown | Self::BadModulesStay)
+        matches!(
+            self,
+            Self::RefusalsUntold
+                | Self::RefusalsUnheard
+                | Self::StartsWhatIsOffered
+                | Self::SwapsStepDown
+                | Self::BadModulesStay
+        )
     }
 
     /// It is found by what becomes of guests' checkpoints.

@@ -84,7 +84,7 @@ finds! {
     loads_that_do_not_wait: LoadsDoNotWait, as LateSave;
     refusals_that_nobody_is_told_of: RefusalsUntold, as NotTheSame;
     refusals_that_nobody_hears_of: RefusalsUnheard, as RefusedStarted | NotTheSame;
-    swaps_that_give_the_lease_up: SwapsStepDown, as SwapEndsTerm | NotTheSame | NobodyLeads;
+    what_is_offered_is_started_though_refused: StartsWhatIsOffered, as RefusedStarted;
     bad_modules_that_stay: BadModulesStay, as NotTheSame;
     that_nobody_leads_any_more: NeverHeals, as NobodyLeads;
 }
@@ -98,6 +98,16 @@ fn what_is_found_is_made_small_and_is_found_again() {
     assert!(small.plan.faults.len() <= 1, "two that start at once are enough: {:?}", small.plan.faults);
     let again = run(small.seed, small.plan, Trace::Off).0.expect_err("it was found");
     assert_eq!(again.text, small.violation.text);
+}
+
+/// In most histories it is found as something else, since a step-down for each swap is a lot of them.
+#[test]
+fn swaps_that_give_the_lease_up_are_shown_to_end_the_term() {
+    let shows = |seed| {
+        let violation = run(seed, plan(seed, Some(Defect::SwapsStepDown)), Trace::Off).0.err();
+        violation.is_some_and(|violation| violation.rule == SwapEndsTerm)
+    };
+    assert!((0..SEEDS_TO_FIND_A_DEFECT).any(shows));
 }
 
 #[test]

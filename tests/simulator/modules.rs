@@ -59,6 +59,13 @@ pub(crate) struct Told {
     started: Option<(String, u64)>,
 }
 
+impl Told {
+    /// What its source has, as far as it knows.
+    pub(crate) fn offered(&self) -> Option<&str> {
+        self.offered.as_deref()
+    }
+}
+
 pub(crate) fn is_bad(module: &str) -> bool {
     module.ends_with("-bad")
 }

@@ -170,6 +170,15 @@ impl World {
                     }
                 }
             }
+            Some(Defect::StartsWhatIsOffered) => {
+                for action in &mut actions {
+                    if let Action::Start { module, .. } = action
+                        && let Some(offered) = target.modules.offered()
+                    {
+                        *module = offered.into();
+                    }
+                }
+            }
             Some(Defect::TransitionsAsToken) => {
                 for action in &mut actions {
                     if let Action::Tell(Notice::Leading(term)) | Action::Start { term, .. } = action {

@@ -6,10 +6,10 @@
 
 pub mod health;
 pub mod metrics;
-pub mod modules;
+mod modules;
 pub mod tasks;
 
-use std::{error::Error, fmt, sync::Mutex, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use leasehold_core::{
     checkpoint::{Checkpoint, STATE_BYTES_MAX},
@@ -25,7 +25,6 @@ use crate::{
     log::{Subject, say},
 };
 use metrics::TaskMetrics;
-use modules::{ModuleStatus, RefusedModule};
 use tasks::{Role, RunEnd, TaskTeller};
 
 /// Something that is worth a Kubernetes Event.
@@ -69,7 +68,6 @@ pub struct Report {
     metrics: TaskMetrics,
     state: TaskTeller,
     happenings: Option<mpsc::Sender<Happening>>,
-    modules: Mutex<ModuleStatus>,
 }
 
 impl Report {
@@ -80,7 +78,7 @@ impl Report {
         state: TaskTeller,
         happenings: Option<mpsc::Sender<Happening>>,
     ) -> Self {
-        Self { subject, metrics, state, happenings, modules: Mutex::default() }
+        Self { subject, metrics, state, happenings }
     }
 
     fn happened(&self, kind: HappeningKind, note: String) {
@@ -216,7 +214,6 @@ impl Report {
         say!(info, self.subject, "module-loaded", {
             digest = &*module.digest, size_bytes = module.size.as_u64(), compile_ms = compile_ms, cached = module.from_cache
         }; "the module is ready");
-        self.rejected(None);
         self.state.module_ready(&module.digest);
     }
 
@@ -229,7 +226,6 @@ impl Report {
         };
         say!(error, self.subject, "module-rejected", { digest = digest }; "the new module is not taken, {then}: {why}");
         self.metrics.module_rejected();
-        self.rejected(Some(RefusedModule { digest: digest.map(str::to_owned), why: why.to_string() }));
         self.state.module_rejected(digest, &why.to_string());
         let which = digest.unwrap_or("the new module");
         let note = format!("{} does not take {which}, {then}: {why}", self.subject.identity);

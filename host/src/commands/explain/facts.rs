@@ -117,16 +117,8 @@ impl Facts {
             Err(error) => (LeaseRecord::default(), Some(error)),
         };
         let kind = if record.task.is_some() { Kind::Task } else { Kind::Application };
-        let lease = SeenLease {
-            namespace: namespace.clone(),
-            name: name.clone(),
-            kind,
-            record,
-            taken_at: None,
-            module: None,
-            refused_module: None,
-            problem,
-        };
+        let lease =
+            SeenLease { namespace: namespace.clone(), name: name.clone(), kind, record, taken_at: None, problem };
         let nothing_kept = "who wrote it, and what happened before: a folder keeps no history of its leases";
         Self {
             namespace,

@@ -22,7 +22,7 @@ use crate::{
         in_plain_words,
         watch::{Seen, Told, WatchError, watch_all, watch_one},
     },
-    lease::{MODULE_ANNOTATION, REFUSED_MODULE_ANNOTATION, access, kubernetes::record},
+    lease::{access, kubernetes::record},
 };
 
 /// How many single Leases are read at a time.
@@ -175,15 +175,12 @@ pub(in crate::commands) fn seen(object: DynamicObject) -> SeenLease {
         Ok(record) => (record, None),
         Err(error) => (LeaseRecord::default(), Some(error.to_string())),
     };
-    let annotation = |name| object.annotations().get(name).cloned();
     SeenLease {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         kind: Kind::of(&object.metadata),
         record,
         taken_at: renewal_taken_at(&object),
-        module: annotation(MODULE_ANNOTATION),
-        refused_module: annotation(REFUSED_MODULE_ANNOTATION),
         problem,
     }
 }

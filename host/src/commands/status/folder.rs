@@ -70,5 +70,5 @@ fn seen(lease: InFolder) -> SeenLease {
         Err(error) => (LeaseRecord::default(), Some(error)),
     };
     let kind = if record.task.is_some() { Kind::Task } else { Kind::Application };
-    SeenLease { namespace, name, kind, record, taken_at: None, module: None, refused_module: None, problem }
+    SeenLease { namespace, name, kind, record, taken_at: None, problem }
 }

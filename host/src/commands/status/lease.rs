@@ -21,8 +21,6 @@ pub(in crate::commands) struct SeenLease {
     pub(in crate::commands) record: LeaseRecord,
     /// The second in which the store took the write that `renewed` is of, by the store's clock, where it says so.
     pub(in crate::commands) taken_at: Option<Timestamp>,
-    pub(in crate::commands) module: Option<String>,
-    pub(in crate::commands) refused_module: Option<String>,
     /// It does not say what a Lease says; the record then says nothing.
     pub(in crate::commands) problem: Option<String>,
 }
@@ -134,8 +132,8 @@ impl SeenLease {
             holder_clock_ahead_seconds: ahead.map(seconds),
             task: record.task.clone(),
             token: record.token,
-            module: self.module.clone(),
-            refused_module: self.refused_module.clone(),
+            module: record.modules.module.as_ref().map(ToString::to_string),
+            refused_module: record.modules.refused.as_ref().map(ToString::to_string),
             step_down: record.step_down.clone(),
             checkpoint_bytes: match &record.checkpoint {
                 Some(Checkpoint::Saved(state)) => Some(state.bytes().len()),
@@ -220,8 +218,6 @@ pub(in crate::commands) mod tests {
                 ..LeaseRecord::default()
             },
             taken_at: Some(time("2026-01-02T12:00:10Z")),
-            module: None,
-            refused_module: None,
             problem: None,
         }
     }

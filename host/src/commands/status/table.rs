@@ -217,13 +217,10 @@ mod tests {
     const NOW: &str = "2026-01-02T12:00:12Z";
 
     fn examples() -> Vec<LeaseStatus> {
-        let task = SeenLease {
-            kind: Kind::Task,
+        let task = SeenLease { kind: Kind::Task, ..held("nightly") };
+        let task = LeaseStatus {
             module: Some(format!("sha256:{}", "0123456789abcdef".repeat(4))),
             refused_module: Some(format!("sha256:{}", "fedcba9876543210".repeat(4))),
-            ..held("nightly")
-        };
-        let task = LeaseStatus {
             task: Some("nightly".into()),
             token: Some(4711),
             checkpoint_bytes: Some(8),
