@@ -24,14 +24,17 @@ const BEATS: &str = "beat 1,";
 const PARKED: &str = "parked,";
 
 pub(crate) fn mounted_module_replaced(story: &Story<'_>) {
-    replaced(story, Elector::leasehold(NAME), What::MountedModule);
+    let replicas = replaced(story, Elector::leasehold(NAME), What::MountedModule);
+    for (config_map, guest, first_words) in [("next", "heartbeat", BEATS), ("after-next", "parked", PARKED)] {
+        rolled_out(story, &replicas, config_map, guest, first_words);
+    }
 }
 
 pub(crate) fn watched_module_replaced(story: &Story<'_>) {
     replaced(story, Elector::leasehold_watching(NAME), What::WatchedModule);
 }
 
-fn replaced(story: &Story<'_>, elector: Elector, what: What) {
+fn replaced<'s>(story: &'s Story<'s>, elector: Elector, what: What) -> Replicas<'s> {
     story.namespace.apply(&[role_for_all("elector", NAME), free_lease(NAME), module(NAME, "heartbeat")]);
     story.judge(NAME);
     let replicas = Replicas::deploy(story, elector, "elector");
@@ -64,6 +67,20 @@ fn replaced(story: &Story<'_>, elector: Elector, what: What) {
     }
     let led = replicas.events_since(0).into_iter().filter(|event| event.event.name() == "leading").count();
     assert_eq!(led, 1, "the lease has changed hands");
+    replicas
+}
+
+/// The same without a swap: the Pods are replaced by others that mount another ConfigMap.
+fn rolled_out(story: &Story<'_>, replicas: &Replicas<'_>, config_map: &str, guest: &str, first_words: &str) {
+    story.namespace.apply(&[module(config_map, guest)]);
+    let volumes = json!([{"name": "module", "configMap": {"name": config_map}}]);
+    let patched = now_micros();
+    replicas.roll_out(&json!({"spec": {"volumes": volumes}}));
+    let line = replicas.wait_for_event("first line of the new Pods' guest", |event| {
+        let event = &event.event;
+        event.name() == "guest-output" && event.at_micros >= patched && event.message().starts_with(first_words)
+    });
+    story.times.add(What::RolledOutModule, Who::Leasehold, line.event.at_micros - patched);
 }
 
 fn a_broken_one_changes_nothing(story: &Story<'_>, replicas: &Replicas<'_>, leader: &Leader, token: u64) {

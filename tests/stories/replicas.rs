@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::{
+    apps::v1::Deployment,
     coordination::v1::{Lease, LeaseSpec},
     core::v1::Pod,
 };
@@ -16,6 +17,7 @@ use leasehold_tests::{
     },
     event_log::Event,
 };
+use serde_json::{Value, json};
 
 use crate::{manifests::Elector, story::Story};
 
@@ -64,6 +66,19 @@ impl<'s> Replicas<'s> {
     /// Waits until all replicas are ready, one leads and works, and each other one stands by.
     pub(crate) fn settled(&self) -> Leader {
         wait_for(&format!("{}: one leads, the others stand by", self.elector.name), || self.leader_if_settled())
+    }
+
+    /// Changes the Pods' template, and waits until all Pods are of the new one.
+    pub(crate) fn roll_out(&self, template: &Value) {
+        let namespace = &self.story.namespace;
+        let patch = json!({"spec": {"template": template}});
+        let wanted = namespace.patch::<Deployment>(self.elector.name, &patch).metadata.generation;
+        wait_for("the rollout is complete", || {
+            let status = namespace.get::<Deployment>(self.elector.name)?.status.unwrap_or_default();
+            let counts = [status.replicas, status.updated_replicas, status.available_replicas];
+            Ok((status.observed_generation >= wanted && counts == [Some(3); 3]).then_some(()))
+        });
+        self.settled();
     }
 
     fn leader_if_settled(&self) -> Result<Option<Leader>> {

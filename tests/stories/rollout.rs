@@ -1,8 +1,7 @@
 //! A rolling update of the Deployment: every replica is replaced, and work goes from hand to hand.
 
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
-use leasehold_tests::cluster::{invariants, wait_for};
+use leasehold_tests::cluster::invariants;
 use serde_json::json;
 
 use crate::{
@@ -22,7 +21,7 @@ pub(crate) fn rolling_update(story: &Story<'_>) {
     let replicas = Replicas::deploy(story, Elector::leasehold(NAME), "elector");
     replicas.settled();
     for _ in 0..UPDATES {
-        update(story, &replicas);
+        update(&replicas);
     }
 
     let lease = format!("{}/{NAME}", story.namespace.name());
@@ -45,19 +44,11 @@ pub(crate) fn rolling_update(story: &Story<'_>) {
 }
 
 /// Replaces all Pods, as `kubectl rollout restart` does.
-fn update(story: &Story<'_>, replicas: &Replicas<'_>) {
+fn update(replicas: &Replicas<'_>) {
     let names = || replicas.pods().expect("pods").iter().map(ResourceExt::name_any).collect::<Vec<_>>();
     let before = names();
     let restarted = json!({"kubectl.kubernetes.io/restartedAt": jiff::Timestamp::now().to_string()});
-    let patch = json!({"spec": {"template": {"metadata": {"annotations": restarted}}}});
-    let wanted = story.namespace.patch::<Deployment>(NAME, &patch).metadata.generation;
-    wait_for("the rollout is complete", || {
-        let deployment = story.namespace.get::<Deployment>(NAME)?;
-        let status = deployment.status.unwrap_or_default();
-        let counts = [status.replicas, status.updated_replicas, status.available_replicas];
-        Ok((status.observed_generation >= wanted && counts == [Some(3); 3]).then_some(()))
-    });
-    replicas.settled();
+    replicas.roll_out(&json!({"metadata": {"annotations": restarted}}));
     let now = names();
     assert!(before.iter().all(|pod| !now.contains(pod)), "{before:?} and {now:?}");
 }

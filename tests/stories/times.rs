@@ -21,6 +21,8 @@ pub(crate) enum What {
     Partition,
     MountedModule,
     WatchedModule,
+    /// By new Pods, as it has to be done where a module cannot be replaced.
+    RolledOutModule,
     RollingUpdate,
 }
 
@@ -59,6 +61,7 @@ impl Times {
             (What::Partition, "leader's node cut off to the successor's first line"),
             (What::MountedModule, "mounted ConfigMap written to the new module's first line"),
             (What::WatchedModule, "ConfigMap watched through the API written to the same"),
+            (What::RolledOutModule, "by a rolling update of the same three replicas instead"),
             (What::RollingUpdate, "rolling update: no guest runs, at each handover"),
         ] {
             let [ours, theirs] = [Who::Leasehold, Who::ClientGo].map(|who| samples.get(&(what, who)));
