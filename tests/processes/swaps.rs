@@ -1,6 +1,9 @@
 //! One module after another, in a running host: when the next takes over, and what becomes of one that fails.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use leasehold_tests::{
     build::{guest, stamped},
@@ -49,8 +52,12 @@ impl Swapped {
     }
 
     fn host(&self, name: &str, args: &[&str]) -> HostProcess {
+        self.host_of(&self.file(), name, args)
+    }
+
+    fn host_of(&self, file: &Path, name: &str, args: &[&str]) -> HostProcess {
         let args = [&LEASE, &["--lease", "task", "--env", "BEAT_MS=20"][..], args].concat();
-        HostProcess::run_in_folder(name, &self.file(), self.leases.path(), &args)
+        HostProcess::run_in_folder(name, file, self.leases.path(), &args)
     }
 }
 
@@ -91,6 +98,31 @@ fn a_module_that_fails_in_its_probation_is_rolled_back_and_no_other_replica_trie
     // A newer one is tried, by whoever leads then.
     swapped.put_guest("parked");
     standby.wait_for("line of the new guest", of_guest("parked"));
+}
+
+#[test]
+fn a_replica_that_has_only_what_was_refused_tries_it_once_and_leaves_the_lease_to_others() {
+    let swapped = Swapped::begin_with("heartbeat");
+    let mut leader = swapped.host("first", &["--probation", "3s"]);
+    let good = digest(&leader.wait_for_event("module-worked", 1));
+    swapped.put_guest("traps");
+    let bad = digest(&leader.wait_for_event("module-rolled-back", 1));
+    let fresh = swapped.host("fresh", &["--probation", "3s"]);
+    let refused = fresh.wait_for_event("module-refused", 1);
+    assert!(digest(&refused) == bad && refused.line["instead"].is_null(), "{}", refused.line);
+    leader.signal(Signal::INT);
+    leader.wait();
+    fresh.wait_for_event("released", 1);
+    assert_eq!(digest(&only(fresh.events_named("guest-started"))), bad);
+
+    let other = swapped.host_of(&guest("heartbeat"), "other", &["--probation", "3s"]);
+    other.wait_for("beat", of_guest("beat 2,"));
+    assert_eq!(digest(&other.wait_for_event("guest-started", 1)), good);
+    fresh.wait_until("new leader", |events| {
+        let released = events.iter().position(|event| event.name() == "released")?;
+        events[released..].iter().find(|event| event.name() == "new-leader").cloned()
+    });
+    assert_eq!(lease(swapped.leases.path(), "task")["refusedModule"], *bad);
 }
 
 #[test]
