@@ -22,7 +22,7 @@ use super::artifact::{Artifact, MANIFEST_TYPE};
 
 /// Of `user:password`.
 pub(super) const BASIC: &str = "Basic dXNlcjpwYXNzd29yZA==";
-const TOKEN: &str = "a-token";
+pub(super) const TOKEN: &str = "a-token-of-this-registry";
 
 /// What it does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

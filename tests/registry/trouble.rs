@@ -20,7 +20,7 @@ use serde_json::json;
 use super::{
     artifact::{Artifact, WASM_TYPE},
     assert_beats_on, assert_refused, check, digest_of, host,
-    scripted::{BASIC, Mood, Scripted},
+    scripted::{BASIC, Mood, Scripted, TOKEN},
 };
 
 const PLAIN: &str = "--plain-http";
@@ -184,6 +184,36 @@ fn a_token_is_asked_for_where_the_registry_says_and_shown_to_it() {
     let env = [("DOCKER_CONFIG", wrong.path().to_str().expect("UTF-8"))];
     assert_refused(&check(&registry.module("1"), &[PLAIN], &env), 1, &["a token of 127.0.0.1", "401", "config.json"]);
     assert_refused(&check(&registry.module("1"), &[PLAIN], &[]), 1, &["it was given no credentials"]);
+}
+
+#[test]
+fn credentials_are_in_nothing_that_a_host_logs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = Scripted::start();
+    registry.put("1", &Artifact::of(&module("heartbeat")));
+    registry.set(Mood::WantsToken);
+    let auth = BASIC.trim_start_matches("Basic ");
+    let docker = docker_config(&registry, auth);
+    let mut command = std::process::Command::new(build::leasehold());
+    command.env("DOCKER_CONFIG", docker.path()).args(["run", &registry.module("1"), PLAIN]);
+    command.args(["--lease-store", &format!("file:{}", folder.path().display())]);
+    command.args(["--lease", "task", "--poll", "1s", "--log-level", "trace", "--log-format", "json"]);
+    let mut host = HostProcess::spawn("only", command);
+    host.wait_for_event("guest-output", 1);
+    // Refused, failed, and sent elsewhere.
+    registry.set(Mood::Fails(StatusCode::UNAUTHORIZED));
+    host.wait_for_event("module-source-unavailable", 1);
+    registry.put("1", &Artifact::of(&module("parked")));
+    registry.set(Mood::WantsPassword);
+    host.wait_for_event("module-swapped", 1);
+    let shown = |what: &str| registry.seen().iter().any(|seen| seen.authorization.as_deref() == Some(what));
+    assert!(shown(BASIC) && shown(&format!("Bearer {TOKEN}")), "they were used");
+    host.kill();
+    let log: Vec<_> = host.all_events().iter().map(|event| event.line.to_string()).collect();
+    for secret in [auth, TOKEN] {
+        let lines: Vec<_> = log.iter().filter(|line| line.contains(secret)).collect();
+        assert!(lines.is_empty(), "{secret} in {lines:?}");
+    }
 }
 
 /// Docker's config with credentials for this registry.
