@@ -3,9 +3,12 @@
 use std::fs;
 
 use leasehold_tests::build::guest;
+use rustix::process::Signal;
 
 use super::{
-    assert_beats_on, assert_not_run, assert_refused, check, digest_of,
+    assert_beats_on, assert_not_run, assert_refused, check,
+    cosign::{Keys, text},
+    digest_of,
     distribution::{Distribution, Options, docker_config},
     host, pushed,
 };
@@ -43,6 +46,46 @@ fn a_tag_that_moves_takes_the_task_along_and_a_registry_that_is_down_does_not() 
     // What was pushed is there by its digest, whatever became of the tag.
     let said = check(&first, &[PLAIN], &[]);
     assert!(said.code == Some(0) && said.stdout.contains(&digest_of("heartbeat")), "{said:?}");
+}
+
+#[test]
+fn a_host_starts_with_what_its_registry_had_last_while_that_is_down() {
+    let [leases, cache] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let mut registry = Distribution::start(Options::default());
+    let module = registry.module("tasks/nightly:1");
+    pushed("heartbeat", &module, &[PLAIN], &[]);
+    let args = [PLAIN, "--cache", cache.path().to_str().expect("UTF-8")];
+    let mut first = host("first", &module, leases.path(), &args);
+    first.wait_for_event("guest-started", 1);
+    first.wait_until("that it is remembered", |_| {
+        let names = fs::read_dir(cache.path()).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+        names.into_iter().find(|name| name.to_string_lossy().ends_with(".source"))
+    });
+    registry.stop();
+
+    let second = host("second", &module, leases.path(), &args);
+    let last_known = second.wait_for_event("module-last-known", 1);
+    assert!(last_known.message().contains("is not reached"), "{}", last_known.line);
+    assert_eq!(second.wait_for_event("module-loaded", 1).line["digest"], digest_of("heartbeat"));
+    first.signal(Signal::INT);
+    first.wait();
+    second.wait_for_event("guest-started", 1);
+    second.wait_for_event("module-source-unavailable", 1);
+    assert_beats_on(&second);
+
+    // Of another tag, or where somebody has to have signed it, that says nothing.
+    let keys = Keys::generate();
+    let key = keys.public();
+    let (other_tag, signed) = (registry.module("tasks/nightly:2"), [&args[..], &["--cosign-key", text(&key)]].concat());
+    for (module, args) in [(&other_tag, &args[..]), (&module, &signed)] {
+        let store = format!("file:{}", leases.path().display());
+        let said = super::leasehold(&[&["run", module, "--lease-store", &store], args].concat(), &[]);
+        assert_refused(&said, 1, &["is not reached"]);
+    }
+
+    registry.start_again();
+    pushed("parked", &module, &[PLAIN], &[]);
+    assert_eq!(second.wait_for_event("module-swapped", 1).line["digest"], digest_of("parked"));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use super::{
+    cache::LastKnown,
     compile, core_module,
     runtime::GuestRuntime,
     world::{self, World},
@@ -150,6 +151,25 @@ impl GuestRuntime {
             cache.store(&digest, &component);
         }
         Ok(ReadyModule { world, digest, size: ByteSize(bytes.len() as u64), compile_time, from_cache })
+    }
+
+    /// Keeps in the cache, where there is one, that `source` has this module.
+    pub fn remember(&self, source: &str, module: &ReadyModule) {
+        if let Some(cache) = self.cache() {
+            cache.remember(source, &LastKnown { digest: module.digest.clone(), size: module.size });
+        }
+    }
+
+    /// The module that `source` was last remembered with, where the cache still has what it was compiled to. Reads
+    /// files: call it where blocking is fine.
+    pub fn last_known(&self, source: &str) -> Option<ReadyModule> {
+        let begun = Instant::now();
+        let cache = self.cache()?;
+        let LastKnown { digest, size } = cache.last_known(source)?;
+        let component = cache.load(&digest)?;
+        // It was linked by a host of the same build before it was kept.
+        let world = self.link(&component).ok()?;
+        Some(ReadyModule { world, digest, size, compile_time: begun.elapsed(), from_cache: true })
     }
 
     fn compile(&self, bytes: &[u8]) -> Result<Component, ModuleError> {

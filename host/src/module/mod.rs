@@ -65,6 +65,16 @@ impl ModuleSource {
         }
     }
 
+    /// Under what name it is remembered what this source had last, where a host is to start without it: by that name
+    /// alone it is clear whence the bytes were and who had to have signed them. Not of what is on this machine, nor on
+    /// the API server, without which nobody leads anyway.
+    pub fn remembered_as(&self) -> Option<String> {
+        match self {
+            Self::Oci(module) => Some(module.name()),
+            Self::File(_) | Self::ConfigMap(_) | Self::Package(_) => None,
+        }
+    }
+
     /// The bytes again, whenever they may have changed from this call on.
     ///
     /// # Errors

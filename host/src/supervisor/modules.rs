@@ -67,6 +67,8 @@ pub struct Found {
     /// Until they are compiled.
     bytes: Mutex<Bytes>,
     ready: Arc<Ready>,
+    /// Under this name it is to be kept that this is what the source has, as soon as it is ready.
+    to_remember: Mutex<Option<Arc<str>>>,
 }
 
 /// What a source has, as far as it can be had; `None` until it was read for the first time.
@@ -99,12 +101,20 @@ impl Modules {
     }
 
     async fn tell_changes(self: Arc<Self>, source: ModuleSource, changes: Changes, newest: watch::Sender<Version>) {
+        let name: Option<Arc<str>> = source.remembered_as().map(Arc::from);
         let mut reads = stream::once(async { source.read().await }).boxed().chain(changes);
         loop {
             tokio::select! {
                 read = reads.next() => match read {
                     Some(read) => {
-                        let found = self.found(read).await;
+                        let mut found = self.found(read, name.clone()).await;
+                        let first = newest.borrow().is_none();
+                        if let (true, Err(error), Some(name)) = (first, &found, &name)
+                            && error.is_of_the_source()
+                            && let Some(last_known) = self.last_known(name, error).await
+                        {
+                            found = Ok(last_known);
+                        }
                         if newest.send(Some(found)).is_err() {
                             return;
                         }
@@ -117,12 +127,31 @@ impl Modules {
     }
 
     /// Not hashed here: this is the control thread, and a large module takes its time.
-    async fn found(&self, read: Result<Vec<u8>, ReadError>) -> Result<Arc<Found>, Arc<ReadError>> {
+    async fn found(
+        &self,
+        read: Result<Vec<u8>, ReadError>,
+        to_remember: Option<Arc<str>>,
+    ) -> Result<Arc<Found>, Arc<ReadError>> {
         let bytes = read.map_err(Arc::new)?;
         let hashed = tokio::task::spawn_blocking(move || (digest(&bytes), bytes)).await;
         let (digest, bytes) = hashed.map_err(|panicked| Arc::new(ReadError::Defect(panicked.to_string())))?;
         let ready = self.ready_of(&digest);
-        Ok(Arc::new(Found { digest, bytes_len: bytes.len(), bytes: Mutex::new(bytes.into()), ready }))
+        let (bytes_len, to_remember) = (bytes.len(), Mutex::new(to_remember));
+        Ok(Arc::new(Found { digest, bytes_len, bytes: Mutex::new(bytes.into()), ready, to_remember }))
+    }
+
+    /// What the cache has of a source that cannot be reached.
+    async fn last_known(&self, name: &Arc<str>, error: &ReadError) -> Option<Arc<Found>> {
+        let (guests, source) = (self.guests.clone(), name.clone());
+        let read = tokio::task::spawn_blocking(move || guests.last_known(&source)).await;
+        let module = Arc::new(read.ok().flatten()?);
+        let digest = module.digest.clone();
+        tracing::warn!(event = "module-last-known", digest = &*digest, "the module that it had last is used: {error}");
+        let ready = self.ready_of(&digest);
+        let module = ready.get_or_init(|| async { Ok(module) }).await.as_ref().ok()?;
+        let bytes_len = usize::try_from(module.size.as_u64()).ok()?;
+        let (bytes, to_remember) = (Mutex::default(), Mutex::default());
+        Some(Arc::new(Found { digest, bytes_len, bytes, ready: ready.clone(), to_remember }))
     }
 
     fn ready_of(&self, digest: &Digest) -> Arc<Ready> {
@@ -166,6 +195,12 @@ impl Modules {
         let ready = found.ready.get_or_init(compile).await.clone();
         // There may be many megabytes of them, and they have done what they were read for.
         std::mem::take(&mut *found.bytes.lock().unwrap_or_else(PoisonError::into_inner));
+        let to_remember = found.to_remember.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Ok(module), Some(source)) = (&ready, to_remember) {
+            let (guests, module) = (self.guests.clone(), module.clone());
+            // Nobody waits for it: whether it is kept is told by the cache.
+            tokio::task::spawn_blocking(move || guests.remember(&source, &module));
+        }
         ready
     }
 }

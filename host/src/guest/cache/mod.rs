@@ -6,6 +6,7 @@
 //! ([`sealed`] says how that is known). Hosts may share a folder; none waits for another.
 
 mod folder;
+mod last_known;
 mod sealed;
 
 use std::{
@@ -25,6 +26,7 @@ use self::{
 };
 
 pub use self::folder::FolderError;
+pub(super) use self::last_known::LastKnown;
 
 /// The file with the key of the seals.
 const KEY: &str = "key";
@@ -80,6 +82,7 @@ pub(super) struct Cache {
     folder: Folder,
     path: PathBuf,
     seal: Seal,
+    sources: last_known::Seal,
     bytes_max: u64,
     counts: CacheCounts,
     /// It was told that it cannot be written.
@@ -91,9 +94,10 @@ impl Cache {
     /// The folder cannot be used, and why.
     pub(super) fn open(config: &CacheConfig, engine: &Engine, counts: CacheCounts) -> Result<Self, CacheError> {
         let folder = Folder::open(&config.folder)?;
-        let seal = Seal::new(&key(&folder)?, engine);
+        let key = key(&folder)?;
+        let (seal, sources) = (Seal::new(&key, engine), last_known::Seal::new(&key));
         let (path, bytes_max) = (config.folder.clone(), config.size.as_u64());
-        Ok(Self { folder, path, seal, bytes_max, counts, told: AtomicBool::new(false) })
+        Ok(Self { folder, path, seal, sources, bytes_max, counts, told: AtomicBool::new(false) })
     }
 
     /// What `module` was compiled to before.
@@ -131,17 +135,36 @@ impl Cache {
                 self.counts.evicted.inc_by(evicted);
                 self.told.store(false, Ordering::Relaxed);
             }
-            Err(why) => {
-                self.counts.failed.inc();
-                // A full disk stays full for a while.
-                if !self.told.swap(true, Ordering::Relaxed) {
-                    let folder = self.path.display();
-                    tracing::warn!(
-                        event = "module-cache-failed",
-                        "compiled modules cannot be kept in {folder} for now, and are compiled again at the next start: {why}"
-                    );
-                }
-            }
+            Err(why) => self.failed(&why),
+        }
+    }
+
+    /// Keeps which module `source` has now.
+    pub(super) fn remember(&self, source: &str, known: &LastKnown) {
+        let name = last_known::Seal::file_name(source);
+        let written = self.folder.replace(&name, &[&self.sources.put_on(source, known)]);
+        let room = || self.folder.shrink(last_known::SUFFIX, &name, last_known::ALL_BYTES_MAX);
+        if let Err(error) = written.and_then(|()| room()) {
+            self.failed(&error.to_string());
+        }
+    }
+
+    /// Which module `source` had when somebody last remembered it.
+    pub(super) fn last_known(&self, source: &str) -> Option<LastKnown> {
+        let name = last_known::Seal::file_name(source);
+        let file = self.folder.read(&name, last_known::BYTES_MAX).ok().flatten()?;
+        self.sources.take(source, &file)
+    }
+
+    fn failed(&self, why: &str) {
+        self.counts.failed.inc();
+        // A full disk stays full for a while.
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let folder = self.path.display();
+            tracing::warn!(
+                event = "module-cache-failed",
+                "compiled modules cannot be kept in {folder} for now, and are compiled again at the next start: {why}"
+            );
         }
     }
 

@@ -63,6 +63,13 @@ impl OciModule {
         Self(Arc::new(Inner { registry, artifact, key, poll, done_with: Mutex::default() }))
     }
 
+    /// The artifact, and the key it has to be signed with.
+    pub(super) fn name(&self) -> String {
+        let Inner { artifact, key, .. } = &*self.0;
+        let key = key.as_ref().map_or_else(String::new, |key| format!(" signed with {}", key.fingerprint()));
+        format!("oci:{artifact}{key}")
+    }
+
     /// The layer's bytes as they are now.
     ///
     /// # Errors

@@ -58,6 +58,11 @@ impl PublicKey {
         Ok(Self(point.to_vec()))
     }
 
+    /// `sha256:...` of its point.
+    pub(super) fn fingerprint(&self) -> Digest {
+        digest(&self.0)
+    }
+
     fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.0).verify(message, signature).is_ok()
     }
