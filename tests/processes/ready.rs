@@ -15,7 +15,7 @@ use leasehold_tests::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{LEASE, config_map::get, folder::of_guest};
+use super::{LEASE, cluster::Cluster, config_map::get, folder::of_guest};
 
 struct Scene(TempDir);
 
@@ -35,10 +35,14 @@ impl Scene {
         for (task, module, more) in tasks {
             text += &format!("- {{name: {task}, module: {}, env: {{BEAT_MS: '20'}}{more}}}\n", module.display());
         }
+        self.host_with(name, &text, &[])
+    }
+
+    fn host_with(&self, name: &str, config_text: &str, env: &[(&str, &Path)]) -> HostProcess {
         let config = self.path(&format!("{name}.yaml"));
-        fs::write(&config, text).expect("written");
+        fs::write(&config, config_text).expect("written");
         let mut command = Command::new(build::leasehold());
-        command.args(["run", "--log-format", "json", "--config"]).arg(config);
+        command.args(["run", "--log-format", "json", "--config"]).arg(config).envs(env.iter().copied());
         HostProcess::spawn(name, command)
     }
 }
@@ -118,6 +122,25 @@ fn tasks_without_a_good_module_wait_unready_with_words_and_the_others_run() {
     wait_for_readyz(&host, 503, &["broken: ready\n", "missing: ready\n", "later: ready\n", "pinned: not ready"]);
     host.signal(Signal::TERM);
     assert_eq!(host.wait().code(), Some(0), "one that waits does not keep it from ending");
+}
+
+#[test]
+fn a_replica_that_starts_while_the_api_server_is_away_waits_for_it() {
+    let scene = Scene::new();
+    let mut cluster = Cluster::start();
+    cluster.plane.stop_api_server().expect("stopped");
+    let text = format!(
+        "admin: 127.0.0.1:0\ntasks:\n- {{name: task, module: {}, env: {{BEAT_MS: '20'}}}}\n",
+        guest("heartbeat").display()
+    );
+    let mut host = scene.host_with("only", &text, &[("KUBECONFIG", cluster.plane.kubeconfig())]);
+    host.wait_for_event("cluster-unavailable", 1);
+    wait_for_readyz(&host, 503, &["task: not ready: the cluster does not answer: "]);
+    cluster.runtime.block_on(cluster.plane.start_api_server()).expect("started again");
+    host.wait_for("beat", of_guest("beat 1,"));
+    wait_for_readyz(&host, 200, &["task: ready\n"]);
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0));
 }
 
 #[test]

@@ -114,6 +114,9 @@ pub(super) fn host(
             admin::serve(address, Shown { tasks, readiness, metrics, guests }).await?;
         }
         let started = async {
+            if at_start == AtStart::Awaited && store == StoreChoice::Kubernetes {
+                host.await_cluster(&tasks).await?;
+            }
             let tasks = host.follow_all(tasks, open).await?;
             if at_start == AtStart::Required {
                 for task in &tasks {
@@ -151,6 +154,21 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// An API server that is away when a replica is started is no reason to be started over and over, later each time.
+    async fn await_cluster(&self, tasks: &[TaskSpec]) -> anyhow::Result<()> {
+        let mut last = String::new();
+        let tell = |why: &str| {
+            for task in tasks {
+                self.readiness.waits(task.name.as_str(), &format!("the cluster does not answer: {why}"));
+            }
+            if last != why {
+                tracing::warn!(event = "cluster-unavailable", "the cluster does not answer, and is asked again: {why}");
+                why.clone_into(&mut last);
+            }
+        };
+        self.cluster.answers(tell).await
+    }
+
     /// Begins to follow the tasks' modules, before any Lease is touched.
     async fn follow_all(
         &self,

@@ -4,12 +4,18 @@ use std::{error::Error, time::Duration};
 
 use anyhow::anyhow;
 use kube::{Client, Config};
-use tokio::sync::OnceCell;
+use tokio::{
+    sync::OnceCell,
+    time::{sleep, timeout},
+};
 
 use super::{connection, words};
 
 /// How long the cluster may take to answer at the start. Later, it may be gone for as long as it likes.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
+
+/// The time between two tries to reach it, on average: replicas that have started together do not ask together.
+const TRIED_EVERY: Duration = Duration::from_secs(2);
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -38,6 +44,32 @@ impl Cluster {
         self.client.get_or_try_init(made).await
     }
 
+    /// Waits until the API server answers anything at all, be it that it does not know who asks; `tell` hears of each
+    /// try why it does not.
+    ///
+    /// # Errors
+    /// There is no cluster, or nothing to ask it with.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn answers(&self, mut tell: impl FnMut(&str)) -> anyhow::Result<()> {
+        let client = self.client().await?;
+        loop {
+            match timeout(FIRST_CONTACT, client.apiserver_version()).await {
+                Err(_) => tell(&format!("nothing has come for {FIRST_CONTACT:?}")),
+                Ok(Err(kube::Error::Api(status))) if status.code == 429 || status.code >= 500 => {
+                    tell(&format!("it answers with HTTP {}", status.code));
+                }
+                Ok(Err(error @ (kube::Error::Service(_) | kube::Error::HyperError(_)))) => {
+                    tell(&words::in_plain_words(&error));
+                }
+                // Whatever else it is, whoever asks for something in earnest is told of it.
+                Ok(_) => return Ok(()),
+            }
+            sleep(TRIED_EVERY.mul_f64(0.5 + fastrand::f64())).await;
+        }
+    }
+
     /// Where that cluster is, and this host's credentials for it.
     ///
     /// # Errors
@@ -55,7 +87,7 @@ impl Cluster {
 /// # Errors
 /// What was asked failed, or was not answered.
 pub async fn first_contact<T>(asked: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(FIRST_CONTACT, asked).await.map_err(|_| {
+    timeout(FIRST_CONTACT, asked).await.map_err(|_| {
         anyhow!("the cluster has not answered for {FIRST_CONTACT:?}: is its address right, and is it up?")
     })?
 }
