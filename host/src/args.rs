@@ -10,8 +10,8 @@ use leasehold_core::task::Digest;
 use crate::{
     commands::{Language, Output},
     config::{
-        Allow, AllowKubernetes, CallbackTime, CosignKey, EnvVar, Name, OnReturnArg, Origin, Poll, ProgressDeadline,
-        Reference, StoreChoice, SwapArg, parse_digest, parse_size,
+        Allow, AllowKubernetes, CallbackTime, CosignKey, EnvVar, LeaderAddress, Name, OnReturnArg, Origin, Poll,
+        ProgressDeadline, Reference, StoreChoice, SwapArg, parse_digest, parse_size,
     },
     guest::{
         files::Folder,
@@ -147,7 +147,7 @@ pub struct RunArgs {
         "registry_ca_file", "pull_secret", "cosign_key", "poll", "guest_args", "env", "memory",
         "stop_grace", "progress_deadline", "callback_time", "on_return", "swap", "probation", "allow_http", "allow_kubernetes", "allow_tcp",
         "allow_files",
-        "admin", "cache", "cache_size",
+        "admin", "leader_address", "cache", "cache_size",
     ])]
     pub config: Option<PathBuf>,
     /// The task's name, for logs and on the Lease [default: the Lease's name, else the file's]
@@ -230,6 +230,10 @@ pub struct RunArgs {
     /// Serve /livez, /readyz, /metrics and /tasks over HTTP at this address (0.0.0.0:8080, say)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,
+    /// Tell applications in the same Pod who leads, over HTTP at this address; a port alone is on 127.0.0.1
+    /// [default: $ELECTOR_PATH, else nowhere]
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
+    pub leader_address: Option<LeaderAddress>,
     /// Keep compiled modules in this folder, so that a restart does not compile them again [default: nowhere]
     #[arg(long, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,

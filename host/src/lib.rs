@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod guest;
 pub mod kubernetes;
+pub mod leader_endpoint;
 pub mod lease;
 pub mod log;
 pub mod module;

@@ -16,6 +16,7 @@ mod fencing;
 mod folder;
 mod http;
 mod kubernetes_api;
+mod leader_endpoint;
 mod manifests;
 mod one_task;
 mod outcomes;

@@ -232,6 +232,13 @@ impl Election {
         self.known.as_ref()?.observation.holder()
     }
 
+    /// Until when the holder that was last seen may lead, as far as can be known here: its record runs out then, if it
+    /// is not seen to change before. Has passed where nobody holds the Lease, where this replica does, and where it is proven that
+    /// its holder has ended. However well the Lease can be watched: who does not renew does not lead.
+    pub fn holder_until(&self) -> BootTime {
+        self.known.as_ref().map_or(BootTime::ZERO, Known::free_at)
+    }
+
     /// This election's identity, as it is written on the Lease.
     pub fn identity(&self) -> &str {
         &self.config.identity

@@ -160,6 +160,21 @@ impl Replica {
         self.election.leadership(now)
     }
 
+    /// Why this replica's term is about to end, if it is: whoever works in it is to come to an end.
+    pub fn ending(&self, now: BootTime) -> Option<StopReason> {
+        let Leadership::Leading { certain, step_down, .. } = self.election.leadership(now) else { return None };
+        self.task.giving_up().or(match (step_down, certain) {
+            (true, _) => Some(StopReason::SteppedDown),
+            (false, false) => Some(StopReason::LeadershipLost),
+            (false, true) => None,
+        })
+    }
+
+    /// Until when the holder that was last seen may lead: see [`Election::holder_until`].
+    pub fn holder_until(&self) -> BootTime {
+        self.election.holder_until()
+    }
+
     /// The run whose guest exists.
     pub fn run(&self) -> Option<RunId> {
         self.task.run()
@@ -218,5 +233,68 @@ impl Replica {
                 Command::StepDown(stay_out) => self.step_election(now, election::Input::StepDown(stay_out), actions),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        election::Contest,
+        lease::{Observation, Version},
+        time::WallTime,
+        timing::Timing,
+    };
+
+    fn at(boot: BootTime) -> Now {
+        Now { boot, wall: WallTime::from_micros(1) }
+    }
+
+    /// The first request that is sent from `now` on, and when.
+    fn sent(replica: &mut Replica, mut now: BootTime, input: Input) -> (RequestId, BootTime) {
+        let mut actions = replica.step(at(now), input);
+        loop {
+            let send = actions.iter().find_map(|action| match action {
+                Action::Send { id, .. } => Some(*id),
+                _ => None,
+            });
+            match send {
+                Some(id) => return (id, now),
+                None => now = replica.next_deadline(now).expect("it has something to do"),
+            }
+            actions = replica.step(at(now), Input::Tick);
+        }
+    }
+
+    /// One that leads, and when it has sent its last write.
+    fn leading() -> (Replica, BootTime) {
+        let (identity, task, timing) = ("me".into(), "nightly".into(), Timing::default());
+        let election = ElectionConfig { identity, task, adopt: false, timing, contest: Contest::Open };
+        let mut replica = Replica::new(election, TaskConfig::default(), 1);
+        let (read, now) = sent(&mut replica, BootTime::ZERO + Duration::from_secs(1), Input::Tick);
+        let missing = Reply::Read(Observation::Missing { deleted_at: None });
+        let (write, now) = sent(&mut replica, now, Input::Answered(read, Ok(missing)));
+        replica.step(at(now), Input::Answered(write, Ok(Reply::Written(Version(5)))));
+        (replica, now)
+    }
+
+    #[test]
+    fn a_term_is_to_end_from_its_renew_deadline_on_whether_a_guest_runs_or_not() {
+        let (replica, written) = leading();
+        let second = Duration::from_secs(1);
+        assert_eq!(replica.ending(written + 9 * second), None);
+        assert_eq!(replica.ending(written + 10 * second), Some(StopReason::LeadershipLost));
+        assert_eq!(replica.ending(written + 60 * second), None, "there is no term any more");
+    }
+
+    #[test]
+    fn a_term_that_is_given_back_is_none_and_nobody_is_believed_to_lead() {
+        let (mut replica, now) = leading();
+        // Nothing runs, so that nothing is waited for.
+        replica.step(at(now), Input::Shutdown);
+        assert_eq!(replica.leadership(now), Leadership::Standby { holder: Some("me".into()) });
+        assert!(replica.ending(now).is_none() && replica.holder_until() <= now);
     }
 }

@@ -227,6 +227,20 @@ impl Task {
         }
     }
 
+    /// Why the Lease is about to be given up, or the term to end, if the task knows of it. (A guest that is replaced, or
+    /// has failed, is followed by another in the same term.)
+    pub fn giving_up(&self) -> Option<StopReason> {
+        match &self.state {
+            _ if self.shutting_down => Some(StopReason::Shutdown),
+            State::Stopping(Stopping { reason, .. }) => match reason {
+                StopReason::LeadershipLost | StopReason::Shutdown | StopReason::SteppedDown => Some(*reason),
+                StopReason::ModuleReplaced | StopReason::Unresponsive => None,
+            },
+            State::Calling(Calling { then: Then::StepDown(_), .. }) => Some(StopReason::SteppedDown),
+            _ => None,
+        }
+    }
+
     fn on_guest(&mut self, now: BootTime, leadership: &Leadership, event: GuestEvent, commands: &mut Vec<Command>) {
         match (event, &mut self.state) {
             (GuestEvent::SteppedDown, State::Running(_)) => {

@@ -33,7 +33,7 @@ struct Task<'a> {
 
 pub(super) async fn tasks(State(shown): State<Shown>) -> Response {
     let seen = shown.tasks.all();
-    let tasks = seen.iter().map(|Seen { state, bound }| Task {
+    let tasks = seen.iter().map(|Seen { state, bound, .. }| Task {
         state,
         certain_for_seconds: (state.role == Role::Leading).then(|| bound.left().as_secs_f64()),
         waits_for: shown.readiness.wait_of(&state.name),

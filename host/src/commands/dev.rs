@@ -55,6 +55,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         pod: None,
         log_format,
         admin: None,
+        leader_address: None,
         // Each save is another module, and a small one.
         cache: None,
         at_start: AtStart::Required,

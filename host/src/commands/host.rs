@@ -32,6 +32,7 @@ use crate::{
         runtime::{GuestConfig, GuestRuntime},
     },
     kubernetes::cluster::Cluster,
+    leader_endpoint::LeaderEndpoint,
     lease::file::FileStore,
     log::Subject,
     module::ModuleSource,
@@ -76,7 +77,7 @@ pub(super) fn host(
     config: Config,
     open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
 ) -> anyhow::Result<()> {
-    let Config { store, identity, pod, log_format: _, admin, cache, at_start, tasks } = config;
+    let Config { store, identity, pod, log_format: _, admin, leader_address, cache, at_start, tasks } = config;
     clock::tell_limits();
     raise_open_files_max();
     let threads = guest_threads()?;
@@ -105,6 +106,7 @@ pub(super) fn host(
         cluster: Cluster::default(),
         shutdown: watch::Sender::new(false),
     };
+    let leader_endpoint = leader_address.map(|address| LeaderEndpoint::start(address.0, &host.tasks)).transpose()?;
     let result = control.block_on(async {
         let mut signals = Signals::listen()?;
         if let Some(address) = admin {
@@ -137,6 +139,9 @@ pub(super) fn host(
     // What still runs there, a build or a guest that was given up, is not waited for.
     control.shutdown_background();
     threads.shutdown_background();
+    if let Some(endpoint) = leader_endpoint {
+        endpoint.end();
+    }
     result
 }
 

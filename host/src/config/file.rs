@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Allow, AtStart, CallbackTime, CandidateVersions, Config, ConfigError, Environment, Name, OnReturnArg,
-    ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec,
+    Allow, AtStart, CallbackTime, CandidateVersions, Config, ConfigError, Environment, LeaderAddress, Name,
+    OnReturnArg, ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
@@ -37,6 +37,8 @@ struct File {
     identity: Option<String>,
     #[serde(default)]
     admin: Option<Parsed<SocketAddr>>,
+    #[serde(default)]
+    leader_address: Option<Parsed<LeaderAddress>>,
     #[serde(default)]
     cache: Option<PathBuf>,
     #[serde(default)]
@@ -178,6 +180,10 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
     }
     let identity = file.identity.or_else(|| environment.pod_name.clone());
     let admin = file.admin.map(|admin| admin.0);
+    let leader_address = match file.leader_address {
+        Some(Parsed(address)) => Some(address),
+        None => environment.leader_address()?,
+    };
     let cache = match (file.cache, file.cache_size) {
         (Some(folder), size) => Some(CacheConfig { folder, size: size.map_or(CACHE_BYTES_DEFAULT, |size| size.0) }),
         (None, None) => None,
@@ -188,7 +194,8 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
         }
     };
     let pod = environment.pod_name.clone();
-    Ok(Config { store: file.lease_store.0, identity, pod, log_format, admin, cache, at_start: AtStart::Awaited, tasks })
+    let (store, at_start) = (file.lease_store.0, AtStart::Awaited);
+    Ok(Config { store, identity, pod, log_format, admin, leader_address, cache, at_start, tasks })
 }
 
 /// The parser's words, without its terms, and with the line they are about.

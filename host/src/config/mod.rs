@@ -27,7 +27,9 @@ pub use env::{EnvName, EnvRef, KeyRef, ValueFrom};
 pub use file::parse as parse_file;
 pub use oci::{CosignKey, OciReference, Origin, Poll};
 pub use reference::Reference;
-pub use values::{CallbackTime, EnvVar, Name, OnReturnArg, ProgressDeadline, SwapArg, parse_digest, parse_size};
+pub use values::{
+    CallbackTime, EnvVar, LeaderAddress, Name, OnReturnArg, ProgressDeadline, SwapArg, parse_digest, parse_size,
+};
 
 /// A host's configuration.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where health and metrics are served, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// Where applications are told who leads, if anywhere.
+    pub leader_address: Option<LeaderAddress>,
     /// Where compiled modules are kept, if anywhere.
     pub cache: Option<CacheConfig>,
     /// What becomes of a task without a module that can be run.
@@ -69,6 +73,8 @@ pub struct Environment {
     pub namespace: Option<String>,
     /// `LEASE_NAME`: the Lease of a task that is given by flags.
     pub lease_name: Option<String>,
+    /// `ELECTOR_PATH`: where applications ask who leads, in the words of earlier elector sidecars.
+    pub elector_path: Option<String>,
     /// `KUBERNETES_SERVICE_HOST`, which each container of a Pod has, or `POD_NAME`.
     pub in_pod: bool,
 }
@@ -81,6 +87,7 @@ impl Environment {
             pod_name: set("POD_NAME"),
             namespace: set("NAMESPACE").or_else(|| set("POD_NAMESPACE")),
             lease_name: set("LEASE_NAME"),
+            elector_path: set("ELECTOR_PATH"),
             in_pod: set("KUBERNETES_SERVICE_HOST").or_else(|| set("POD_NAME")).is_some(),
         }
     }
@@ -92,6 +99,15 @@ impl Environment {
 
     pub(crate) fn namespace(&self) -> Result<Option<Name>, ConfigError> {
         Self::name("NAMESPACE or $POD_NAMESPACE", self.namespace.as_ref())
+    }
+
+    fn leader_address(&self) -> Result<Option<LeaderAddress>, ConfigError> {
+        let parsed = self.elector_path.as_ref().map(|text| {
+            text.parse().map_err(|error| {
+                ConfigError(format!("$ELECTOR_PATH {text:?}, where the leader endpoint is to listen: {error}"))
+            })
+        });
+        parsed.transpose()
     }
 
     fn lease_name(&self) -> Result<Option<Name>, ConfigError> {
@@ -199,6 +215,7 @@ impl Config {
             swap,
             probation,
             admin,
+            leader_address,
             cache,
             cache_size,
             log_format,
@@ -255,7 +272,19 @@ impl Config {
         let pod = environment.pod_name.clone();
         let cache = cache.map(|folder| CacheConfig { folder, size: cache_size });
         let at_start = if environment.in_pod { AtStart::Awaited } else { AtStart::Required };
-        Ok(Self { store: lease_store, identity, pod, log_format, admin, cache, at_start, tasks: vec![task] })
+        let leader_address =
+            leader_address.map_or_else(|| environment.leader_address(), |address| Ok(Some(address)))?;
+        Ok(Self {
+            store: lease_store,
+            identity,
+            pod,
+            log_format,
+            admin,
+            leader_address,
+            cache,
+            at_start,
+            tasks: vec![task],
+        })
     }
 }
 

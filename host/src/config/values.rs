@@ -1,6 +1,12 @@
 //! Single values, each checked where it is parsed.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
@@ -51,6 +57,23 @@ impl TryFrom<String> for Name {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
+    }
+}
+
+/// Where the leader endpoint listens: `ADDRESS:PORT`; a port alone, and `localhost`, are on loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaderAddress(pub SocketAddr);
+
+impl FromStr for LeaderAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = text.strip_prefix("localhost:").unwrap_or(text);
+        match (port.parse(), text.parse()) {
+            (Ok(port), _) => Ok(Self(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))),
+            (Err(_), Ok(address)) => Ok(Self(address)),
+            (Err(_), Err(_)) => Err("expected PORT, localhost:PORT or ADDRESS:PORT, such as 127.0.0.1:4040".into()),
+        }
     }
 }
 

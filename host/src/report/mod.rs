@@ -186,14 +186,15 @@ impl Report {
         self.state.holder_unsure(None);
     }
 
-    /// Who holds the Lease, while this replica does not lead; `None`: nobody, or it is not known.
-    pub fn holder(&self, holder: Option<&str>) {
-        self.state.holder(holder);
+    /// Who holds the Lease, while this replica does not lead, and until when it may lead without having been seen to
+    /// renew; `None`: nobody, or it is not known.
+    pub fn standing_by(&self, holder: Option<&str>, until: BootTime) {
+        self.state.standing_by(holder, until);
     }
 
-    /// The term lasts until then, unless a renewal moves that.
-    pub fn certain_until(&self, valid_until: BootTime) {
-        self.state.certain_until(valid_until);
+    /// The term lasts until then, unless a renewal moves that; and why it is about to end, if it is.
+    pub fn certain_until(&self, valid_until: BootTime, ending: Option<StopReason>) {
+        self.state.certain_until(valid_until, ending);
     }
 
     /// The Lease was seen like this; `None`: there is none.

@@ -253,19 +253,16 @@ impl<S: LeaseStore> Supervisor<S> {
             }
         }
         self.callbacks.publish(&leadership);
-        let holder = match leadership {
-            Leadership::Standby { holder } => {
-                self.report.holder(holder.as_deref());
-                holder
-            }
+        let (holder, leads) = match leadership {
+            Leadership::Standby { holder } => (holder, false),
             Leadership::Leading { valid_until, .. } => {
-                self.report.certain_until(valid_until);
-                None
+                self.report.certain_until(valid_until, self.replica.ending(now.boot));
+                (None, true)
             }
         };
         self.holder.send_if_modified(|known| {
             let changed = *known != holder;
-            *known = holder;
+            known.clone_from(&holder);
             changed
         });
         for action in actions {
@@ -285,6 +282,10 @@ impl<S: LeaseStore> Supervisor<S> {
                 Action::TellRestart(delay) => self.report.restart_delayed(delay),
                 Action::Exit => return ControlFlow::Break(()),
             }
+        }
+        // After it was told how a term has ended, if one has.
+        if !leads {
+            self.report.standing_by(holder.as_deref(), self.replica.holder_until());
         }
         self.keep_what_is_needed();
         ControlFlow::Continue(())

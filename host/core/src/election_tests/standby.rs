@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, ME, TASK, boot, config, deleted, free, held_by, missing, present, record};
 use crate::{
-    election::{Leadership, Notice},
+    election::{Input, Leadership, Notice},
     lease::LeaseRecord,
     ports::StoreFailure,
     time::WallTime,
@@ -416,4 +416,19 @@ fn a_lease_that_is_nobodys_task_is_taken_and_marked() {
     let mut bench = Bench::new();
     bench.watch(0, present(9, LeaseRecord { task: None, ..record(None, 0) }));
     assert_eq!(bench.writes().and_then(|(_, written)| written.task.clone()).as_deref(), Some(TASK));
+}
+
+/// What people are told of who leads ends with what is known, however well or badly the Lease can be watched.
+#[test]
+fn a_holder_may_lead_until_its_record_runs_out_and_a_renewal_seen_moves_that() {
+    let mut bench = Bench::new();
+    assert!(bench.election.holder_until() <= boot(0), "nothing is known");
+    bench.watch(300, held_by("other", 9));
+    assert_eq!(bench.election.holder_until(), boot(15_300));
+    bench.watch(5_300, present(10, record(Some("other"), 1))).watch_breaks(6_000);
+    assert_eq!(bench.election.holder_until(), boot(20_300));
+    bench.step(7_000, Input::HolderEnded("other".into()));
+    assert!(bench.election.holder_until() <= boot(7_000));
+    bench.watch(8_000, held_by(ME, 11));
+    assert!(bench.election.holder_until() <= boot(8_000), "a term of this process that nobody knows of is none");
 }

@@ -191,3 +191,23 @@ fn a_guest_ended_for_no_reason_of_the_terms_is_not_restarted_without_pause() {
     assert_eq!(bench.ended(1_000, 1, stopped()), [TellRestart(ms(1_000))]);
     assert_eq!(bench.run_until(2_000), [start(2, "a", 1)]);
 }
+
+#[test]
+fn a_lease_is_about_to_be_given_up_from_the_first_request_and_not_for_a_swap() {
+    let mut bench = Bench::running();
+    assert_eq!(bench.task.giving_up(), None);
+    bench.module(10, "b");
+    assert_eq!(bench.task.giving_up(), None, "the next module runs in the same term");
+    bench.steps_down(20, 1);
+    assert_eq!(bench.task.giving_up(), Some(SteppedDown));
+    bench.shutdown(30);
+    assert_eq!(bench.task.giving_up(), Some(Shutdown));
+
+    let mut bench = Bench::running();
+    bench.leads(10_000, leading(1, false));
+    assert_eq!(bench.task.giving_up(), Some(LeadershipLost));
+    // In time again: the guest that was asked is gone, and another runs.
+    bench.leads(10_100, leading(1, true));
+    assert_eq!(bench.ended(10_200, 1, Outcome::Returned), [start(2, "a", 1)]);
+    assert_eq!(bench.task.giving_up(), None);
+}

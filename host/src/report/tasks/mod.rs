@@ -31,7 +31,7 @@ use crate::{clock, log::Subject};
 /// So many changes wait for a reader of them; one that is slower is told how many it has missed.
 const CHANGES_MAX: usize = 64;
 
-/// Until when a term is certain, shared with who renews it.
+/// Until when something is certain, shared with who renews it.
 #[derive(Clone, Debug, Default)]
 pub struct Bound(Arc<AtomicU64>);
 
@@ -40,9 +40,14 @@ impl Bound {
         self.0.store(until.as_nanos(), Ordering::Relaxed);
     }
 
+    /// By the boot clock.
+    pub fn until(&self) -> BootTime {
+        BootTime::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
     /// For how long from now on; zero where it is not.
     pub fn left(&self) -> Duration {
-        BootTime::from_nanos(self.0.load(Ordering::Relaxed)).since(clock::boot())
+        self.until().since(clock::boot())
     }
 }
 
@@ -53,11 +58,26 @@ pub struct Seen {
     pub state: Arc<TaskState>,
     /// Until when its term is certain.
     pub bound: Bound,
+    /// Until when another holder may lead, if it is not seen to renew before.
+    pub holder_bound: Bound,
 }
 
 struct Told {
     state: watch::Sender<Arc<TaskState>>,
     bound: Bound,
+    holder_bound: Bound,
+}
+
+impl Told {
+    fn new(state: TaskState) -> Arc<Self> {
+        let (bound, holder_bound) = (Bound::default(), Bound::default());
+        Arc::new(Self { state: watch::Sender::new(Arc::new(state)), bound, holder_bound })
+    }
+
+    fn seen(&self) -> Seen {
+        let (bound, holder_bound) = (self.bound.clone(), self.holder_bound.clone());
+        Seen { state: self.state.borrow().clone(), bound, holder_bound }
+    }
 }
 
 /// See the module's documentation.
@@ -69,17 +89,24 @@ pub struct Tasks {
 impl Tasks {
     /// None of them, given by their names and those of their Leases, has begun.
     pub fn new<'a>(tasks: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let told = |name: &str, lease: &str| {
-            let state = TaskState::starting(name, lease);
-            Arc::new(Told { state: watch::Sender::new(Arc::new(state)), bound: Bound::default() })
-        };
-        let tasks = tasks.map(|(name, lease)| (name.to_owned(), told(name, lease))).collect();
+        let told = |(name, lease): (&str, &str)| (name.to_owned(), Told::new(TaskState::starting(name, lease)));
+        let tasks = tasks.map(told).collect();
         Self { tasks, changes: broadcast::Sender::new(CHANGES_MAX) }
     }
 
     /// All of them as they are, by name.
     pub fn all(&self) -> Vec<Seen> {
-        self.tasks.values().map(|told| Seen { state: told.state.borrow().clone(), bound: told.bound.clone() }).collect()
+        self.tasks.values().map(|told| told.seen()).collect()
+    }
+
+    /// The names of all of them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tasks.keys().map(String::as_str)
+    }
+
+    /// The task of this name as it is.
+    pub fn one(&self, name: &str) -> Option<Seen> {
+        self.tasks.get(name).map(|told| told.seen())
     }
 
     /// The task of this name, as it is and as it becomes.
@@ -94,10 +121,8 @@ impl Tasks {
 
     /// Who tells of the task of this subject; of one that this was not made with, nobody hears.
     pub fn of_task(&self, subject: &Subject) -> TaskTeller {
-        let told = self.tasks.get(&*subject.task).cloned().unwrap_or_else(|| {
-            let state = Arc::new(TaskState::starting(&subject.task, &subject.lease));
-            Arc::new(Told { state: watch::Sender::new(state), bound: Bound::default() })
-        });
+        let told = self.tasks.get(&*subject.task).cloned();
+        let told = told.unwrap_or_else(|| Told::new(TaskState::starting(&subject.task, &subject.lease)));
         let teller = TaskTeller { told, changes: self.changes.clone() };
         let namespace = subject.lease.rsplit_once('/').map(|(namespace, _)| namespace.to_owned());
         let identity = subject.identity.to_string();

@@ -64,6 +64,8 @@ pub struct TermState {
     pub since: Timestamp,
     /// Somebody, or the API server, wants another replica to lead.
     pub step_down_requested: bool,
+    /// Why it is about to end, if it is: one of the stop reasons.
+    pub ending: Option<String>,
 }
 
 /// A term that is over.
@@ -169,7 +171,8 @@ pub struct Progress {
 }
 
 impl TaskState {
-    pub(super) fn starting(name: &str, lease: &str) -> Self {
+    /// Before anything is told of it.
+    pub(crate) fn starting(name: &str, lease: &str) -> Self {
         Self {
             name: name.to_owned(),
             lease: lease.to_owned(),

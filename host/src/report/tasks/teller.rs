@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use leasehold_core::{
     election::Term,
-    task::{Digest, ModulesView},
+    task::{Digest, ModulesView, StopReason},
     time::BootTime,
 };
 use tokio::sync::broadcast;
@@ -52,7 +52,7 @@ impl TaskTeller {
     }
 
     pub(in crate::report) fn leading(&self, term: Term) {
-        let term = TermState { token: term.token, since: Timestamp::now(), step_down_requested: false };
+        let term = TermState { token: term.token, since: Timestamp::now(), step_down_requested: false, ending: None };
         self.change(|state| {
             state.role = Role::Leading;
             state.holder.clone_from(&state.identity);
@@ -81,14 +81,40 @@ impl TaskTeller {
         });
     }
 
-    pub(in crate::report) fn certain_until(&self, until: BootTime) {
+    /// Told with each step.
+    pub(in crate::report) fn certain_until(&self, until: BootTime, ending: Option<StopReason>) {
         self.told.bound.set(until);
+        self.ending(ending);
     }
 
-    pub(in crate::report) fn holder(&self, holder: Option<&str>) {
-        // Told with each step.
+    /// The same while this replica does not lead, or has begun to give the Lease back.
+    pub(in crate::report) fn standing_by(&self, holder: Option<&str>, until: BootTime) {
+        let before = self.told.holder_bound.until();
+        self.told.bound.set(BootTime::ZERO);
+        // Its work has ended by itself, and it is given back.
+        if self.told.state.borrow().term.as_ref().is_some_and(|term| term.ending.is_none()) {
+            self.ending(Some(StopReason::SteppedDown));
+        }
         if self.told.state.borrow().holder.as_deref() != holder {
+            // Never the new one until the old one's time.
+            self.told.holder_bound.set(BootTime::ZERO);
             self.change(|state| state.holder = holder.map(str::to_owned));
+        }
+        self.told.holder_bound.set(until);
+        if until < before {
+            // Whoever waits for the later time has to hear of the earlier one.
+            self.told.state.send_modify(|_| {});
+        }
+    }
+
+    fn ending(&self, ending: Option<StopReason>) {
+        let ending = ending.map(|reason| reason.to_string());
+        if self.told.state.borrow().term.as_ref().is_some_and(|term| term.ending != ending) {
+            self.change(|state| {
+                if let Some(term) = &mut state.term {
+                    term.ending = ending;
+                }
+            });
         }
     }
 
@@ -221,7 +247,7 @@ mod tests {
         assert_eq!(state().role, Role::OtherTask);
         teller.may_compete_again();
         assert_eq!(state().role, Role::Standby);
-        teller.holder(Some("pod-2_0b"));
+        teller.standing_by(Some("pod-2_0b"), BootTime::ZERO);
         assert_eq!(state().holder.as_deref(), Some("pod-2_0b"));
         teller.leading(TERM);
         teller.run_started(TERM, &"sha256:a".into());
@@ -259,13 +285,43 @@ mod tests {
     fn a_reader_hears_of_each_change_once_and_of_no_renewal() {
         let (tasks, teller) = tasks();
         let (mut changes, one) = (tasks.changes(), tasks.follow("nightly").expect("it is there"));
-        teller.certain_until(clock::boot() + Duration::from_secs(100));
-        teller.holder(None);
+        teller.standing_by(None, BootTime::ZERO);
+        teller.certain_until(clock::boot() + Duration::from_secs(100), None);
         assert!(changes.is_empty() && !one.has_changed().expect("it lasts"));
         assert!(tasks.all()[0].bound.left() > Duration::from_secs(50));
         teller.checkpoint_bytes(Some(8));
         assert_eq!(changes.try_recv().map(|state| state.checkpoint_bytes), Ok(Some(8)));
         assert!(changes.is_empty() && one.has_changed().expect("it lasts"));
         assert!(tasks.follow("nobody").is_none());
+    }
+
+    #[test]
+    fn a_term_that_is_to_end_says_why_and_one_that_is_given_back_is_not_certain_any_more() {
+        let (tasks, teller) = tasks();
+        let ending = || tasks.all()[0].state.term.as_ref().and_then(|term| term.ending.clone());
+        let far = clock::boot() + Duration::from_secs(100);
+        teller.leading(TERM);
+        teller.certain_until(far, None);
+        assert_eq!(ending(), None);
+        teller.certain_until(far, Some(StopReason::Shutdown));
+        assert_eq!(ending().as_deref(), Some("shutdown"));
+        // Its guest is gone, and the Lease is being given back.
+        teller.standing_by(Some("pod-1_0a"), BootTime::ZERO);
+        assert_eq!(ending().as_deref(), Some("shutdown"));
+        assert_eq!(tasks.all()[0].bound.left(), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_waits_for_a_holders_time_hears_when_it_becomes_shorter() {
+        let (tasks, teller) = tasks();
+        let (now, second) = (clock::boot(), Duration::from_secs(1));
+        teller.standing_by(Some("pod-2_0b"), now + 100 * second);
+        let mut state = tasks.follow("nightly").expect("it is there");
+        teller.standing_by(Some("pod-2_0b"), now + 105 * second);
+        assert!(!state.has_changed().expect("it lasts"), "a renewal is no change");
+        teller.standing_by(Some("pod-2_0b"), now);
+        assert!(state.has_changed().expect("it lasts"));
+        state.mark_unchanged();
+        assert_eq!(tasks.all()[0].holder_bound.left(), Duration::ZERO);
     }
 }
