@@ -18,10 +18,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::{
-    guest::runtime::GuestRuntime,
-    report::{health::Readiness, metrics::Metrics, tasks::Tasks},
-};
+use crate::report::{health::Readiness, liveness::Liveness, metrics::Metrics, tasks::Tasks};
 
 /// What is shown.
 #[derive(Clone)]
@@ -33,7 +30,7 @@ pub struct Shown {
     /// `/metrics`
     pub metrics: Arc<Metrics>,
     /// `/livez`
-    pub guests: Arc<GuestRuntime>,
+    pub liveness: Arc<Liveness>,
 }
 
 /// Listens at `address`, and serves until the runtime ends.

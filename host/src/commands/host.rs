@@ -37,7 +37,7 @@ use crate::{
     log::Subject,
     module::ModuleSource,
     priority::{self, Work},
-    report::{Report, happenings, health::Readiness, metrics::Metrics, tasks::Tasks},
+    report::{Report, happenings, health::Readiness, liveness::Liveness, metrics::Metrics, tasks::Tasks},
     supervisor::{
         self, Supervised,
         modules::{Modules, Rejected, Version},
@@ -99,6 +99,7 @@ pub(super) fn host(
     let host = Host {
         identity: identity.into(),
         modules: Arc::new(Modules::new(guests.clone())),
+        liveness: Arc::new(Liveness::new(guests.ticker_pulse())),
         guests,
         readiness: Arc::new(Readiness::new(tasks.iter().map(|task| task.name.as_str()))),
         metrics,
@@ -110,10 +111,10 @@ pub(super) fn host(
     let result = control.block_on(async {
         let mut signals = Signals::listen()?;
         if let Some(address) = admin {
-            let Host { tasks, readiness, metrics, guests, .. } = &host;
+            let Host { tasks, readiness, metrics, liveness, .. } = &host;
             let (tasks, readiness) = (tasks.clone(), readiness.clone());
-            let (metrics, guests) = (metrics.clone(), guests.clone());
-            admin::serve(address, Shown { tasks, readiness, metrics, guests }).await?;
+            let (metrics, liveness) = (metrics.clone(), liveness.clone());
+            admin::serve(address, Shown { tasks, readiness, metrics, liveness }).await?;
         }
         let started = async {
             if at_start == AtStart::Awaited && store == StoreChoice::Kubernetes {
@@ -134,7 +135,7 @@ pub(super) fn host(
                 return Ok(());
             }
         };
-        running.until_ended(signals, &host.shutdown).await
+        running.until_ended(signals, &host.shutdown, &host.liveness).await
     });
     // What still runs there, a build or a guest that was given up, is not waited for.
     control.shutdown_background();
@@ -151,6 +152,7 @@ pub(super) struct Host {
     guests: Arc<GuestRuntime>,
     modules: Arc<Modules>,
     pub(super) readiness: Arc<Readiness>,
+    liveness: Arc<Liveness>,
     metrics: Arc<Metrics>,
     tasks: Arc<Tasks>,
     pub(super) cluster: Cluster,
@@ -303,7 +305,7 @@ impl Host {
             report.module_unwatched();
         });
         let (shutdown, mut ending) = (self.shutdown.subscribe(), self.shutdown.subscribe());
-        let guests = self.guests.clone();
+        let (guests, pulse) = (self.guests.clone(), self.liveness.of_loop(spec.name.as_str()));
         running.tasks.spawn(async move {
             // It competes when it could run its module at once, and not before.
             let modules = tokio::select! {
@@ -324,6 +326,7 @@ impl Host {
                 holder,
                 ended,
                 shutdown,
+                pulse,
             })
             .await;
         });

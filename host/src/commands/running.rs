@@ -1,6 +1,6 @@
 //! What the host process has started, until it has ended: signals, and the end of all.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use anyhow::{Context, bail};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -9,6 +9,8 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
+
+use crate::report::liveness::{LOOK_EVERY, Liveness};
 
 /// How long the last Events may take when everything else has ended.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
@@ -37,7 +39,9 @@ impl Running {
         mut self,
         mut signals: Signals,
         shutdown: &watch::Sender<bool>,
+        liveness: &Liveness,
     ) -> anyhow::Result<()> {
+        let mut stuck = pin!(liveness.given_up(LOOK_EVERY));
         let mut pod_deleted = self.pod_deleted.fuse();
         // The kubelet's own word for what was heard of already.
         let mut signal_to_come = false;
@@ -50,6 +54,11 @@ impl Running {
                     // Better to end, and be started again, than to look alive without electing.
                     Some(Err(panicked)) => bail!("a task's loop failed, which is a defect: {panicked}"),
                 },
+                // A task would wait for ever for a module that nobody looks for any more, and look alive.
+                Some(Err(panicked)) = self.modules.join_next() => {
+                    bail!("what follows a task's module failed, which is a defect: {panicked}")
+                }
+                stuck = &mut stuck => bail!("{stuck}, and it has not moved again, which is a defect: ending, to be started anew"),
                 name = signals.next() => {
                     if shutdown.send_replace(true) && !std::mem::take(&mut signal_to_come) {
                         bail!("{name} came a second time: ended without waiting for the component; the lease runs out");
@@ -104,5 +113,47 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::liveness::Pulse;
+
+    fn running() -> Running {
+        let pod_deleted = std::future::pending().boxed();
+        let mut running =
+            Running { tasks: JoinSet::new(), modules: JoinSet::new(), events: JoinSet::new(), pod_deleted };
+        running.tasks.spawn(std::future::pending());
+        running.modules.spawn(std::future::pending());
+        running
+    }
+
+    /// What the host ends with, unasked.
+    async fn ended(running: Running) -> String {
+        let signals = Signals::listen().expect("signals");
+        let liveness = Liveness::new(Pulse::default());
+        let ended = running.until_ended(signals, &watch::Sender::new(false), &liveness).await;
+        ended.expect_err("nobody has asked it to end").to_string()
+    }
+
+    /// kubert's renewing task died, and its process stayed ready (linkerd/linkerd2 15506).
+    #[tokio::test]
+    async fn a_tasks_loop_that_fails_ends_the_host_with_words_and_so_does_what_follows_its_module() {
+        let mut of_loop = running();
+        of_loop.tasks.spawn(async { panic!("out of luck") });
+        let why = ended(of_loop).await;
+        assert!(why.contains("a task's loop failed") && why.contains("out of luck"), "{why}");
+
+        let mut by_itself = running();
+        by_itself.tasks.spawn(async {});
+        let why = ended(by_itself).await;
+        assert!(why.contains("ended by itself"), "{why}");
+
+        let mut of_module = running();
+        of_module.modules.spawn(async { panic!("out of luck") });
+        let why = ended(of_module).await;
+        assert!(why.contains("follows a task's module") && why.contains("out of luck"), "{why}");
     }
 }

@@ -3,17 +3,17 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use anyhow::Context;
-use leasehold_core::{time::BootTime, timing::EPOCH_TICK};
+use leasehold_core::timing::EPOCH_TICK;
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
-use crate::clock;
+use crate::{clock, report::liveness::Pulse};
 
 /// How often the epoch moves while nobody needs it, for those who ask whether it still does.
 const IDLE_TICK: Duration = Duration::from_secs(1);
@@ -26,8 +26,7 @@ const IDLE_TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct EpochTicker {
     end: Arc<AtomicBool>,
-    /// By the boot clock, in nanoseconds.
-    last_tick: Arc<AtomicU64>,
+    pulse: Pulse,
     /// How many stores need it.
     needed_by: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
@@ -50,22 +49,23 @@ impl EpochTicker {
     /// The system has no thread left.
     pub fn start(engine: &Engine) -> anyhow::Result<Self> {
         let end = Arc::new(AtomicBool::new(false));
-        let last_tick = Arc::new(AtomicU64::new(clock::boot().as_nanos()));
+        let pulse = Pulse::default();
         let needed_by = Arc::new(AtomicUsize::new(0));
-        let (engine, ended, ticked, needed) = (engine.clone(), end.clone(), last_tick.clone(), needed_by.clone());
+        let (engine, ended, ticking, needed) = (engine.clone(), end.clone(), pulse.clone(), needed_by.clone());
         let thread = thread::Builder::new()
             .name("epoch-ticker".into())
             .spawn(move || {
                 while !ended.load(Ordering::Relaxed) {
+                    // However often it is needed: who looks has seconds to spare.
+                    ticking.due(Some(clock::boot() + IDLE_TICK));
                     // Who needs it says so first, and then wakes this thread, or has this not park at all.
                     let idle = needed.load(Ordering::SeqCst) == 0;
                     thread::park_timeout(if idle { IDLE_TICK } else { EPOCH_TICK });
                     engine.increment_epoch();
-                    ticked.store(clock::boot().as_nanos(), Ordering::Relaxed);
                 }
             })
             .context("cannot start the epoch ticker's thread")?;
-        Ok(Self { end, last_tick, needed_by, thread: Some(thread) })
+        Ok(Self { end, pulse, needed_by, thread: Some(thread) })
     }
 
     /// The epoch moves every [`EPOCH_TICK`] until the result is dropped.
@@ -77,9 +77,9 @@ impl EpochTicker {
         Ticking(self.needed_by.clone())
     }
 
-    /// How long ago it ticked last.
-    pub fn silent_for(&self) -> Duration {
-        clock::boot().since(BootTime::from_nanos(self.last_tick.load(Ordering::Relaxed)))
+    /// By when it ticks again.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 }
 
@@ -105,4 +105,27 @@ pub fn engine() -> anyhow::Result<Engine> {
     // A trap says the lines, where the module has debug information. It is parsed then, and not before.
     config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     Engine::new(&config).map_err(|error| anyhow::anyhow!("cannot set up wasmtime: {error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::liveness::Liveness;
+
+    #[test]
+    fn a_ticker_whose_thread_has_ended_is_told_of_and_one_that_nobody_needs_is_not() {
+        let ticker = EpochTicker::start(&engine().expect("an engine")).expect("a thread");
+        let liveness = Liveness::new(ticker.pulse());
+        // Long enough for its next idle tick to be overdue, were it not made.
+        thread::sleep(8 * IDLE_TICK);
+        assert_eq!(liveness.stuck(), []);
+        ticker.end.store(true, Ordering::Relaxed);
+        while !ticker.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            thread::sleep(EPOCH_TICK);
+        }
+        while liveness.stuck().is_empty() {
+            thread::sleep(EPOCH_TICK);
+        }
+        assert!(liveness.stuck()[0].to_string().contains("epoch ticker"));
+    }
 }

@@ -40,7 +40,7 @@ use super::{
     state::State,
     world::{Call, FAILED_STATUS, Failed},
 };
-use crate::{clock, log::Subject};
+use crate::{clock, log::Subject, report::liveness::Pulse};
 
 /// What stays the same for all runs of one task.
 #[derive(Clone)]
@@ -202,9 +202,9 @@ impl GuestRuntime {
         Self { cache: opened.ok(), ..self }
     }
 
-    /// How long ago the epoch moved: without the ticker, a guest that computes would not be ended.
-    pub fn ticker_silent_for(&self) -> Duration {
-        self.ticker.silent_for()
+    /// By when the epoch moves again: without the ticker, a guest that computes would not be ended.
+    pub fn ticker_pulse(&self) -> Pulse {
+        self.ticker.pulse()
     }
 
     pub(super) fn engine(&self) -> &Engine {

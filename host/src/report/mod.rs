@@ -5,6 +5,7 @@
 //! the reasons of the Events stay the same from version to version.
 
 pub mod health;
+pub mod liveness;
 pub mod metrics;
 mod modules;
 pub mod tasks;

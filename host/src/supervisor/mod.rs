@@ -38,7 +38,7 @@ use crate::{
         world::Call,
     },
     lease::candidate::CandidateStore,
-    report::{Chain, Report},
+    report::{Chain, Report, liveness::Pulse},
 };
 
 /// One task, and what it is run with.
@@ -69,6 +69,8 @@ pub struct Supervised<S> {
     pub ended: BoxStream<'static, String>,
     /// Becomes true when the host was asked to end.
     pub shutdown: watch::Receiver<bool>,
+    /// Told by when this task has something to do.
+    pub pulse: Pulse,
 }
 
 /// Competes for the Lease, and runs the guest while it is held, until the host is asked to end
@@ -81,6 +83,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
     let (events, guest_events, checkpoint_calls) = RunEvents::channel();
     let tell_every = tell_every(task.policy.progress_deadline);
     let watch = task.store.watch();
+    let pulse = task.pulse.clone();
     let store = Arc::new(task.store);
     let supervisor = Supervisor {
         replica,
@@ -103,8 +106,10 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         request_error: None,
         watch_error: None,
         holder: task.holder,
+        pulse: task.pulse,
     };
     supervisor.run(watch, guest_events, checkpoint_calls, task.modules, task.ended, task.shutdown).await;
+    pulse.due(None);
 }
 
 /// A store's answer.
@@ -135,6 +140,7 @@ struct Supervisor<S> {
     /// Why the watch is broken, while it is, as told.
     watch_error: Option<String>,
     holder: watch::Sender<Option<String>>,
+    pulse: Pulse,
 }
 
 /// The guest that exists.
@@ -195,6 +201,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 return;
             }
             let deadline = self.replica.next_deadline(clock::boot());
+            self.pulse.due(deadline);
             let timer = async {
                 match deadline {
                     Some(deadline) => clock::sleep_towards(deadline).await,
