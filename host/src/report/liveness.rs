@@ -42,6 +42,11 @@ impl Pulse {
         self.0.store(at.map_or(u64::MAX, BootTime::as_nanos), Ordering::Relaxed);
     }
 
+    /// Whether it has not moved on when it should have.
+    pub fn is_late(&self) -> bool {
+        self.late(clock::boot()).is_some()
+    }
+
     /// For how long it is overdue; `None` where that is not worth a word.
     fn late(&self, now: BootTime) -> Option<Duration> {
         let late = now.since(BootTime::from_nanos(self.0.load(Ordering::Relaxed)));
