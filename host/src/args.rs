@@ -35,8 +35,8 @@ pub enum Command {
     /// Compete for a Lease, and run a component while holding it
     ///
     /// Start as many of these as you like, anywhere: one runs the component, the others stand by.
-    /// Ctrl-C or SIGTERM stops the component, then releases the Lease, then ends; a second one
-    /// ends at once.
+    /// Ctrl-C or SIGTERM stops the component, then releases the Lease, then ends, in --shutdown-timeout at most; a
+    /// second one ends at once. Whoever is ended before the Lease was released leaves it to run out.
     #[command(after_help = "\
 Examples:
   leasehold run task.wasm                              the Lease is named after the file
@@ -46,7 +46,8 @@ Examples:
   leasehold run task.wasm --lease-store file:/tmp/l    without a cluster
   leasehold run --config host.yaml                     several tasks, one Lease each
 
-Exit codes: 0 ended when asked to, 2 a mistake in the call, the config or the module, 1 otherwise
+Exit codes: 0 ended when asked to; 2 a mistake in the call, the config or the module; 1 otherwise, also where it was asked
+to end a second time or did not end in time
 In a Pod, and with --config, a task without a good module waits for one instead, and is not ready.")]
     Run(Box<RunArgs>),
     /// Build a guest, run it under a Lease on this machine, and swap it whenever it is saved
@@ -147,7 +148,7 @@ pub struct RunArgs {
         "registry_ca_file", "pull_secret", "cosign_key", "poll", "guest_args", "env", "memory",
         "stop_grace", "progress_deadline", "callback_time", "on_return", "swap", "probation", "allow_http", "allow_kubernetes", "allow_tcp",
         "allow_files",
-        "admin", "leader_address", "cache", "cache_size",
+        "admin", "leader_address", "shutdown_timeout", "cache", "cache_size",
     ])]
     pub config: Option<PathBuf>,
     /// The task's name, for logs and on the Lease [default: the Lease's name, else the file's]
@@ -234,6 +235,10 @@ pub struct RunArgs {
     /// [default: $ELECTOR_PATH, else nowhere]
     #[arg(long, value_name = "[ADDRESS:]PORT")]
     pub leader_address: Option<LeaderAddress>,
+    /// How long the host may take to end when it is asked to; a Pod's terminationGracePeriodSeconds has to be longer
+    /// [default: 25s, or what the component may take to stop and its lease to run out, where that is longer]
+    #[arg(long, value_name = "TIME")]
+    pub shutdown_timeout: Option<Duration>,
     /// Keep compiled modules in this folder, so that a restart does not compile them again [default: nowhere]
     #[arg(long, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,

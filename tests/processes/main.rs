@@ -24,6 +24,7 @@ mod progress;
 mod ready;
 mod scale;
 mod secrets;
+mod shutdown;
 mod status;
 mod step_down;
 mod swaps;

@@ -43,6 +43,7 @@ use std::time::Duration;
 use crate::{
     lease::{LeaseModules, LeaseRecord, Observation, Version},
     ports::{StoreFailure, WatchEvent},
+    task::Remaining,
     time::{BootTime, Now, WallTime},
 };
 
@@ -237,6 +238,15 @@ impl Election {
     /// its holder has ended. However well the Lease can be watched: who does not renew does not lead.
     pub fn holder_until(&self) -> BootTime {
         self.known.as_ref().map_or(BootTime::ZERO, Known::free_at)
+    }
+
+    /// What an election that was told to leave for ever waits for.
+    pub fn remaining(&self) -> Option<Remaining> {
+        let withdraw_by = self.withdraw_by.filter(|_| !self.withdrawn)?;
+        Some(match self.leading() {
+            Some(leading) => Remaining::Release { until: self.config.timing.valid_until(leading.written_at) },
+            None => Remaining::Withdrawal { until: withdraw_by },
+        })
     }
 
     /// This election's identity, as it is written on the Lease.

@@ -17,7 +17,8 @@ use crate::{
     election::{self, Election, ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{StoreFailure, WatchEvent},
     task::{
-        Callback, Command, Digest, GuestEvent, Module, ModulesView, RunId, StopReason, SwapNotice, Task, TaskConfig,
+        Callback, Command, Digest, GuestEvent, Module, ModulesView, Remaining, RunId, StopReason, SwapNotice, Task,
+        TaskConfig,
     },
     time::{BootTime, Now},
 };
@@ -175,6 +176,11 @@ impl Replica {
         self.election.holder_until()
     }
 
+    /// What a replica that was asked to end waits for.
+    pub fn remaining(&self) -> Option<Remaining> {
+        self.task.remaining().or_else(|| self.election.remaining())
+    }
+
     /// The run whose guest exists.
     pub fn run(&self) -> Option<RunId> {
         self.task.run()
@@ -296,5 +302,32 @@ mod tests {
         replica.step(at(now), Input::Shutdown);
         assert_eq!(replica.leadership(now), Leadership::Standby { holder: Some("me".into()) });
         assert!(replica.ending(now).is_none() && replica.holder_until() <= now);
+        // No answer comes: the term's end is what is waited for in the end.
+        assert!(matches!(replica.remaining(), Some(Remaining::Release { until }) if until > now));
+    }
+
+    #[test]
+    fn a_replica_that_is_to_end_says_what_it_waits_for() {
+        let (mut replica, now) = leading();
+        replica.step(at(now), Input::Module(Module { digest: "sha256:a".into(), observes: true }));
+        assert_eq!(replica.remaining(), None);
+        replica.step(at(now), Input::Shutdown);
+        assert_eq!(replica.remaining(), Some(Remaining::Grace { until: now + TaskConfig::default().stop_grace }));
+        let later = now + Duration::from_secs(5);
+        replica.step(at(later), Input::Tick);
+        assert_eq!(replica.remaining(), Some(Remaining::Ended));
+        let stopped = GuestEvent::Ended(crate::task::Outcome::Ended(StopReason::Shutdown));
+        let run = replica.run().expect("it is not gone yet");
+        let actions = replica.step(at(later), Input::Guest(run, stopped));
+        assert_eq!(replica.remaining(), Some(Remaining::Callback));
+        let called = actions.iter().find_map(|action| match action {
+            Action::Call { run, callback: Callback::StopLeading { .. }, .. } => Some(*run),
+            _ => None,
+        });
+        let returned = Input::Guest(called.expect("it is told"), GuestEvent::Ended(crate::task::Outcome::Returned));
+        let (release, sent_at) = sent(&mut replica, later, returned);
+        assert!(matches!(replica.remaining(), Some(Remaining::Release { .. })));
+        replica.step(at(sent_at), Input::Answered(release, Ok(Reply::Written(Version(9)))));
+        assert_eq!(replica.remaining(), None);
     }
 }

@@ -32,7 +32,7 @@ use crate::{
 };
 
 pub use self::vocabulary::{
-    Callback, Command, Digest, GuestEvent, Input, Module, ModulesView, OnReturn, Outcome, RunId, StopReason,
+    Callback, Command, Digest, GuestEvent, Input, Module, ModulesView, OnReturn, Outcome, Remaining, RunId, StopReason,
     SwapNotice, SwapPolicy, TaskConfig, Waits,
 };
 use self::{
@@ -238,6 +238,18 @@ impl Task {
             },
             State::Calling(Calling { then: Then::StepDown(_), .. }) => Some(StopReason::SteppedDown),
             _ => None,
+        }
+    }
+
+    /// What still has to end before the Lease can be given back, where the host is to end.
+    pub fn remaining(&self) -> Option<Remaining> {
+        match &self.state {
+            _ if !self.shutting_down => None,
+            State::Running(_) => None,
+            State::Stopping(Stopping { ended: true, .. }) => Some(Remaining::Ended),
+            State::Stopping(Stopping { end_at, .. }) => Some(Remaining::Grace { until: *end_at }),
+            State::Calling(_) => Some(Remaining::Callback),
+            State::Idle | State::Done(_) | State::Waiting { .. } | State::Finished => None,
         }
     }
 

@@ -1,11 +1,13 @@
 //! `leasehold dev`
 
+use std::slice;
+
 use leasehold_core::{task::TaskConfig, timing::Timing};
 
 use super::host::host;
 use crate::{
     args::DevArgs,
-    config::{AtStart, Config, ConfigError, EnvVar, Origin, Reference, StoreChoice, TaskSpec},
+    config::{AtStart, Config, ConfigError, EnvVar, Origin, Reference, StoreChoice, TaskSpec, shutdown_time},
     guest::runtime::GuestConfig,
     log,
     module::{ModuleSource, cargo::Package},
@@ -56,6 +58,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         log_format,
         admin: None,
         leader_address: None,
+        shutdown_timeout: shutdown_time(None, slice::from_ref(&spec)).map_err(ConfigError)?,
         // Each save is another module, and a small one.
         cache: None,
         at_start: AtStart::Required,

@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     grants::{http_grant, with_grants},
     on_cluster::{Beside, Checked, OnCluster},
-    running::{Running, Signals},
+    running::{Ending, Running, Signals},
 };
 use crate::{
     admin::{self, Shown},
@@ -37,7 +37,9 @@ use crate::{
     log::Subject,
     module::ModuleSource,
     priority::{self, Work},
-    report::{Report, happenings, health::Readiness, liveness::Liveness, metrics::Metrics, tasks::Tasks},
+    report::{
+        Report, farewell::Farewell, happenings, health::Readiness, liveness::Liveness, metrics::Metrics, tasks::Tasks,
+    },
     supervisor::{
         self, Supervised,
         modules::{Modules, Rejected, Version},
@@ -77,7 +79,8 @@ pub(super) fn host(
     config: Config,
     open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
 ) -> anyhow::Result<()> {
-    let Config { store, identity, pod, log_format: _, admin, leader_address, cache, at_start, tasks } = config;
+    let Config { store, identity, pod, log_format: _, admin, leader_address, shutdown_timeout, cache, at_start, tasks } =
+        config;
     clock::tell_limits();
     raise_open_files_max();
     let threads = guest_threads()?;
@@ -100,6 +103,7 @@ pub(super) fn host(
         identity: identity.into(),
         modules: Arc::new(Modules::new(guests.clone())),
         liveness: Arc::new(Liveness::new(guests.ticker_pulse())),
+        farewell: Arc::default(),
         guests,
         readiness: Arc::new(Readiness::new(tasks.iter().map(|task| task.name.as_str()))),
         metrics,
@@ -135,7 +139,8 @@ pub(super) fn host(
                 return Ok(());
             }
         };
-        running.until_ended(signals, &host.shutdown, &host.liveness).await
+        let Host { shutdown, liveness, farewell, .. } = &host;
+        running.until_ended(signals, Ending { shutdown, liveness, farewell, timeout: shutdown_timeout }).await
     });
     // What still runs there, a build or a guest that was given up, is not waited for.
     control.shutdown_background();
@@ -153,6 +158,7 @@ pub(super) struct Host {
     modules: Arc<Modules>,
     pub(super) readiness: Arc<Readiness>,
     liveness: Arc<Liveness>,
+    farewell: Arc<Farewell>,
     metrics: Arc<Metrics>,
     tasks: Arc<Tasks>,
     pub(super) cluster: Cluster,
@@ -305,7 +311,8 @@ impl Host {
             report.module_unwatched();
         });
         let (shutdown, mut ending) = (self.shutdown.subscribe(), self.shutdown.subscribe());
-        let (guests, pulse) = (self.guests.clone(), self.liveness.of_loop(spec.name.as_str()));
+        let (guests, farewell) = (self.guests.clone(), self.farewell.clone());
+        let pulse = self.liveness.of_loop(spec.name.as_str());
         running.tasks.spawn(async move {
             // It competes when it could run its module at once, and not before.
             let modules = tokio::select! {
@@ -327,6 +334,7 @@ impl Host {
                 ended,
                 shutdown,
                 pulse,
+                farewell,
             })
             .await;
         });

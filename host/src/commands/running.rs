@@ -8,9 +8,18 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinSet,
+    time::Instant,
 };
 
-use crate::report::liveness::{LOOK_EVERY, Liveness};
+use crate::report::{
+    farewell::Farewell,
+    liveness::{LOOK_EVERY, Liveness},
+};
+
+/// How long an end may take before people are told what it waits for; most do not take that long.
+const TELL_FIRST: Duration = Duration::from_secs(1);
+/// And again each time.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the last Events may take when everything else has ended.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
@@ -30,21 +39,30 @@ pub(super) struct Running {
     pub(super) pod_deleted: BoxFuture<'static, ()>,
 }
 
+/// How a host comes to its end.
+pub(super) struct Ending<'a> {
+    /// Becomes true when it was asked to.
+    pub(super) shutdown: &'a watch::Sender<bool>,
+    /// Whether it still can do its work.
+    pub(super) liveness: &'a Liveness,
+    /// What its tasks wait for.
+    pub(super) farewell: &'a Farewell,
+    /// How long it may take when it was asked to.
+    pub(super) timeout: Duration,
+}
+
 impl Running {
     /// Until the host was asked to end, and all that was started has ended.
     ///
     /// # Errors
-    /// A defect; or it was asked twice.
-    pub(super) async fn until_ended(
-        mut self,
-        mut signals: Signals,
-        shutdown: &watch::Sender<bool>,
-        liveness: &Liveness,
-    ) -> anyhow::Result<()> {
+    /// A defect; or it was asked twice; or it has not ended in time.
+    pub(super) async fn until_ended(mut self, mut signals: Signals, ending: Ending<'_>) -> anyhow::Result<()> {
+        let Ending { shutdown, liveness, farewell, timeout } = ending;
         let mut stuck = pin!(liveness.given_up(LOOK_EVERY));
         let mut pod_deleted = self.pod_deleted.fuse();
         // The kubelet's own word for what was heard of already.
         let mut signal_to_come = false;
+        let mut asked: Option<Asked> = None;
         loop {
             tokio::select! {
                 ended = self.tasks.join_next() => match ended {
@@ -58,26 +76,46 @@ impl Running {
                 Some(Err(panicked)) = self.modules.join_next() => {
                     bail!("what follows a task's module failed, which is a defect: {panicked}")
                 }
-                stuck = &mut stuck => bail!("{stuck}, and it has not moved again, which is a defect: ending, to be started anew"),
+                stuck = &mut stuck => {
+                    bail!("{stuck}, and it has not moved again, which is a defect: ending, to be started anew")
+                }
                 name = signals.next() => {
                     if shutdown.send_replace(true) && !std::mem::take(&mut signal_to_come) {
-                        bail!("{name} came a second time: ended without waiting for the component; the lease runs out");
+                        bail!("{name} came a second time: ended without waiting for {farewell}; the lease runs out");
                     }
-                    tracing::info!(event = "shutdown", signal = name, "ending: the component first, then the lease");
+                    asked.get_or_insert_with(|| Asked::now(timeout));
+                    tracing::info!(
+                        event = "shutdown",
+                        signal = name,
+                        "ending: the component first, then the lease, in {timeout:?} at most"
+                    );
                 }
                 () = &mut pod_deleted => {
                     signal_to_come = !shutdown.send_replace(true);
+                    asked.get_or_insert_with(|| Asked::now(timeout));
                     tracing::info!(event = "pod-deleted", "this Pod is deleted: ending, before the kubelet asks for it");
                 }
+                next = Asked::next(asked.as_mut()) => match next {
+                    Next::Tell => tracing::info!(event = "shutdown-waits", "ending: waiting for {farewell}"),
+                    Next::GiveUp => bail!(
+                        "it has not ended within {timeout:?}: ended without waiting for {farewell}; the lease runs out"
+                    ),
+                },
             }
         }
         // With them goes the last one who could tell the writers of anything.
         self.modules.shutdown().await;
-        if tokio::time::timeout(LAST_EVENTS, self.events.join_all()).await.is_err() {
-            tracing::warn!(
-                event = "event-dropped",
-                "the last Kubernetes Events were not written within {LAST_EVENTS:?}"
-            );
+        let left = asked.map_or(LAST_EVENTS, |asked| asked.give_up_at.saturating_duration_since(Instant::now()));
+        tokio::select! {
+            written = tokio::time::timeout(LAST_EVENTS.min(left), self.events.join_all()) => if written.is_err() {
+                tracing::warn!(
+                    event = "event-dropped",
+                    "the last Kubernetes Events were not written within {:?}", LAST_EVENTS.min(left)
+                );
+            },
+            name = signals.next(), if !signal_to_come => {
+                bail!("{name} came a second time: ended without waiting for the last Kubernetes Events")
+            }
         }
         // A kubelet that has yet to hear of the deletion would start an ended container again.
         if signal_to_come {
@@ -93,6 +131,39 @@ impl Running {
             }
         }
         Ok(())
+    }
+}
+
+/// Since when the host is to end.
+struct Asked {
+    give_up_at: Instant,
+    /// When people are told again what is waited for.
+    tell_at: Instant,
+}
+
+enum Next {
+    Tell,
+    GiveUp,
+}
+
+impl Asked {
+    fn now(timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self { give_up_at: now + timeout, tell_at: now + TELL_FIRST }
+    }
+
+    /// What time says next; nothing while nobody has asked.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    async fn next(asked: Option<&mut Self>) -> Next {
+        let Some(asked) = asked else { return std::future::pending().await };
+        tokio::time::sleep_until(asked.tell_at.min(asked.give_up_at)).await;
+        if Instant::now() >= asked.give_up_at {
+            return Next::GiveUp;
+        }
+        asked.tell_at = Instant::now() + TELL_AGAIN;
+        Next::Tell
     }
 }
 
@@ -134,7 +205,9 @@ mod tests {
     async fn ended(running: Running) -> String {
         let signals = Signals::listen().expect("signals");
         let liveness = Liveness::new(Pulse::default());
-        let ended = running.until_ended(signals, &watch::Sender::new(false), &liveness).await;
+        let (shutdown, farewell) = (watch::Sender::new(false), Farewell::default());
+        let ending = Ending { shutdown: &shutdown, liveness: &liveness, farewell: &farewell, timeout: Duration::MAX };
+        let ended = running.until_ended(signals, ending).await;
         ended.expect_err("nobody has asked it to end").to_string()
     }
 

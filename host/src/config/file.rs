@@ -17,7 +17,7 @@ use super::{
     coordinated_in,
     env::EnvFile,
     oci::{Origin, RegistryFile, VerifyFile},
-    parse_digest, parse_size,
+    parse_digest, parse_size, shutdown_time,
 };
 use crate::{
     guest::{
@@ -39,6 +39,8 @@ struct File {
     admin: Option<Parsed<SocketAddr>>,
     #[serde(default)]
     leader_address: Option<Parsed<LeaderAddress>>,
+    #[serde(default)]
+    shutdown_timeout: Option<Spanned<Parsed<humantime::Duration>>>,
     #[serde(default)]
     cache: Option<PathBuf>,
     #[serde(default)]
@@ -194,8 +196,13 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
         }
     };
     let pod = environment.pod_name.clone();
+    let asked = file.shutdown_timeout.as_ref();
+    let shutdown_timeout = shutdown_time(asked.map(|asked| asked.value.0.into()), &tasks).map_err(|error| {
+        let line = asked.map_or(1, |asked| asked.referenced.line());
+        ConfigError(format!("{name}: line {line}: shutdownTimeout: {error}"))
+    })?;
     let (store, at_start) = (file.lease_store.0, AtStart::Awaited);
-    Ok(Config { store, identity, pod, log_format, admin, leader_address, cache, at_start, tasks })
+    Ok(Config { store, identity, pod, log_format, admin, leader_address, shutdown_timeout, cache, at_start, tasks })
 }
 
 /// The parser's words, without its terms, and with the line they are about.

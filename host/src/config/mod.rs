@@ -8,7 +8,7 @@ mod oci;
 mod reference;
 mod values;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use leasehold_core::{
     task::{Digest, TaskConfig},
@@ -46,6 +46,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// Where applications are told who leads, if anywhere.
     pub leader_address: Option<LeaderAddress>,
+    /// How long the host takes at most to end when it is asked to.
+    pub shutdown_timeout: Duration,
     /// Where compiled modules are kept, if anywhere.
     pub cache: Option<CacheConfig>,
     /// What becomes of a task without a module that can be run.
@@ -216,6 +218,7 @@ impl Config {
             probation,
             admin,
             leader_address,
+            shutdown_timeout,
             cache,
             cache_size,
             log_format,
@@ -274,6 +277,9 @@ impl Config {
         let at_start = if environment.in_pod { AtStart::Awaited } else { AtStart::Required };
         let leader_address =
             leader_address.map_or_else(|| environment.leader_address(), |address| Ok(Some(address)))?;
+        let tasks = vec![task];
+        let shutdown_timeout = shutdown_time(shutdown_timeout.map(Into::into), &tasks)
+            .map_err(|error| ConfigError(format!("--shutdown-timeout: {error}")))?;
         Ok(Self {
             store: lease_store,
             identity,
@@ -281,10 +287,36 @@ impl Config {
             log_format,
             admin,
             leader_address,
+            shutdown_timeout,
             cache,
             at_start,
-            tasks: vec![task],
+            tasks,
         })
+    }
+}
+
+/// What a Pod has to end, with five seconds less for a slow node: `terminationGracePeriodSeconds` is 30 by default, and in
+/// `deploy/`.
+const SHUTDOWN_TIMEOUT_MIN: Duration = Duration::from_secs(25);
+const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the host may take to end: what was asked for, else as long as these tasks may need.
+///
+/// # Errors
+/// It is less than a component may take to stop.
+pub(crate) fn shutdown_time(asked: Option<Duration>, tasks: &[TaskSpec]) -> Result<Duration, String> {
+    let longest_grace = tasks.iter().map(|task| task.policy.stop_grace).max().unwrap_or_default();
+    // The component, its callback, and the end of its term, where the Lease cannot be released.
+    let needs = |task: &TaskSpec| task.policy.stop_grace + task.guest.callback_time + task.timing.lease();
+    match asked {
+        None => Ok(tasks.iter().map(needs).fold(SHUTDOWN_TIMEOUT_MIN, Duration::max)),
+        Some(asked) if asked > SHUTDOWN_TIMEOUT_MAX => {
+            Err(format!("{asked:?} is longer than {SHUTDOWN_TIMEOUT_MAX:?}"))
+        }
+        Some(asked) if asked > longest_grace => Ok(asked),
+        Some(asked) => Err(format!(
+            "{asked:?} is no longer than a component may take to stop ({longest_grace:?}, stopGrace): raise it, or lower that"
+        )),
     }
 }
 

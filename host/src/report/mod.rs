@@ -4,6 +4,7 @@
 //! Nothing in here decides or waits. The words of `event` in the log, the names of the metrics and
 //! the reasons of the Events stay the same from version to version.
 
+pub mod farewell;
 pub mod health;
 pub mod liveness;
 pub mod metrics;

@@ -23,7 +23,7 @@ use leasehold_core::{
     election::{ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
     replica::{Action, Input, Replica},
-    task::{Digest, GuestEvent, Outcome, RunId, StopReason, TaskConfig},
+    task::{Digest, GuestEvent, Outcome, Remaining, RunId, StopReason, TaskConfig},
     time::{BootTime, Now},
 };
 use tokio::sync::{mpsc, watch};
@@ -38,7 +38,7 @@ use crate::{
         world::Call,
     },
     lease::candidate::CandidateStore,
-    report::{Chain, Report, liveness::Pulse},
+    report::{Chain, Report, farewell::Farewell, liveness::Pulse},
 };
 
 /// One task, and what it is run with.
@@ -71,6 +71,8 @@ pub struct Supervised<S> {
     pub shutdown: watch::Receiver<bool>,
     /// Told by when this task has something to do.
     pub pulse: Pulse,
+    /// Told what is waited for when the host was asked to end.
+    pub farewell: Arc<Farewell>,
 }
 
 /// Competes for the Lease, and runs the guest while it is held, until the host is asked to end
@@ -83,7 +85,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
     let (events, guest_events, checkpoint_calls) = RunEvents::channel();
     let tell_every = tell_every(task.policy.progress_deadline);
     let watch = task.store.watch();
-    let pulse = task.pulse.clone();
+    let (pulse, farewell, name) = (task.pulse.clone(), task.farewell.clone(), task.report.subject.task.clone());
     let store = Arc::new(task.store);
     let supervisor = Supervisor {
         replica,
@@ -107,9 +109,12 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         watch_error: None,
         holder: task.holder,
         pulse: task.pulse,
+        farewell: task.farewell,
+        remaining: None,
     };
     supervisor.run(watch, guest_events, checkpoint_calls, task.modules, task.ended, task.shutdown).await;
     pulse.due(None);
+    farewell.waits(&name, None);
 }
 
 /// A store's answer.
@@ -141,6 +146,9 @@ struct Supervisor<S> {
     watch_error: Option<String>,
     holder: watch::Sender<Option<String>>,
     pulse: Pulse,
+    farewell: Arc<Farewell>,
+    /// As it was told last.
+    remaining: Option<Remaining>,
 }
 
 /// The guest that exists.
@@ -293,6 +301,11 @@ impl<S: LeaseStore> Supervisor<S> {
         // After it was told how a term has ended, if one has.
         if !leads {
             self.report.standing_by(holder.as_deref(), self.replica.holder_until());
+        }
+        let remaining = self.replica.remaining();
+        if remaining != self.remaining {
+            self.farewell.waits(&self.report.subject.task, remaining);
+            self.remaining = remaining;
         }
         self.keep_what_is_needed();
         ControlFlow::Continue(())

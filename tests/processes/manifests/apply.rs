@@ -1,11 +1,15 @@
 //! Applying, applying again, deleting.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::PostParams};
-use leasehold::lease::TOKEN_ANNOTATION;
-use leasehold_core::{task::TaskConfig, timing::Timing};
+use leasehold::{
+    config::{self, Environment},
+    lease::TOKEN_ANNOTATION,
+    log::LogFormat,
+};
+
 use serde_json::{Value, json};
 
 use super::{Cluster, KUSTOMIZATIONS, WAYS, cluster, held_by, text};
@@ -132,9 +136,12 @@ fn the_numbers_in_the_deployment_are_those_of_the_host() {
     let container = &spec.containers[0];
     assert_eq!(container.image.as_deref(), Some(concat!("leasehold:", env!("CARGO_PKG_VERSION"))));
 
-    let longest_end = TaskConfig::default().stop_grace + Timing::default().lease();
+    let task = "tasks: [{name: a, module: a.wasm}]";
+    let host = config::parse_file("host.yaml", task, LogFormat::Text, &Environment::default()).expect("it is right");
+    let margin = Duration::from_secs(5);
     let grace = spec.termination_grace_period_seconds.expect("it is given");
-    assert!(u64::try_from(grace).is_ok_and(|grace| grace > longest_end.as_secs()), "{grace} s");
+    let fits = u64::try_from(grace).is_ok_and(|grace| Duration::from_secs(grace) >= host.shutdown_timeout + margin);
+    assert!(fits, "{grace} s for {:?}", host.shutdown_timeout);
 
     let port = &container.ports.as_ref().expect("ports")[0];
     let admin = format!("--admin=0.0.0.0:{}", port.container_port);

@@ -34,6 +34,30 @@ impl fmt::Display for StopReason {
     }
 }
 
+/// What a replica that was asked to end waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remaining {
+    /// The guest, which was asked to stop, and is made to end then.
+    Grace {
+        /// When its grace time is over.
+        until: BootTime,
+    },
+    /// The guest, which was made to end.
+    Ended,
+    /// `on-stop-leading`, which has a time limit.
+    Callback,
+    /// The store's answer to the release; without one, the end of the term.
+    Release {
+        /// When the term ends.
+        until: BootTime,
+    },
+    /// The store's answer to what was asked of it last: it may have won the Lease.
+    Withdrawal {
+        /// When it is not waited for any more.
+        until: BootTime,
+    },
+}
+
 /// How a guest's run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
