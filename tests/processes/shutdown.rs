@@ -77,7 +77,8 @@ fn a_leader_whose_cluster_is_gone_ends_with_its_term_and_says_that_it_waits_for_
     let cluster = Cluster::start();
     let network = cluster.runtime.block_on(Network::to(cluster.plane.server())).expect("a network");
     let kubeconfig = cluster.plane.kubeconfig_via(network.address()).expect("a kubeconfig");
-    let mut leader = Ending::start("parked", &[&LEASE[..], &["--lease", "task"]].concat(), Some(&kubeconfig));
+    let args = [&LEASE[..], &["--lease", "task", "--stop-grace", "100ms"]].concat();
+    let mut leader = Ending::start("parked", &args, Some(&kubeconfig));
     leader.host.wait_for_event("guest-started", 1);
     network.set(Weather { silent: true, ..Weather::default() });
     leader.host.signal(Signal::TERM);
