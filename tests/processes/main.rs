@@ -25,6 +25,7 @@ mod ready;
 mod scale;
 mod secrets;
 mod shutdown;
+mod sidecar;
 mod status;
 mod step_down;
 mod swaps;
