@@ -4,6 +4,7 @@
 mod apply;
 mod pod;
 mod rights;
+mod sidecar;
 
 use std::{
     fs,
@@ -24,7 +25,16 @@ use serde_json::json;
 use tempfile::TempDir;
 
 /// Everything in `deploy/` that a person applies.
-const KUSTOMIZATIONS: [&str; 4] = ["base", "overlays/kind", "overlays/configmap-api", "overlays/many-tasks"];
+const KUSTOMIZATIONS: [&str; 5] =
+    ["base", "overlays/kind", "overlays/configmap-api", "overlays/many-tasks", KAFKA_SIDECAR];
+
+/// Its task needs an application beside the host.
+const KAFKA_SIDECAR: &str = "overlays/kafka-sidecar";
+
+/// Those whose hosts need nobody.
+fn alone() -> impl Iterator<Item = &'static str> {
+    KUSTOMIZATIONS.into_iter().filter(|name| *name != KAFKA_SIDECAR)
+}
 
 /// Both ways to apply: the one that keeps what was applied in an annotation, and the other.
 const WAYS: [&[&str]; 2] = [&[], &["--server-side"]];

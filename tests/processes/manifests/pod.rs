@@ -40,7 +40,8 @@ impl ByHand {
     pub(super) fn start_as(name: &str, cluster: &Cluster, namespace: &str) -> Self {
         let files = TempDir::new().expect("a folder");
         let spec = cluster.deployment(namespace).spec.expect("a spec").template.spec.expect("a spec");
-        let [container] = <[Container; 1]>::try_from(spec.containers).expect("one container");
+        let host = |container: &Container| container.name == "leasehold";
+        let container = spec.containers.into_iter().find(host).expect("a host");
         let mounts = container.volume_mounts.unwrap_or_default();
         // A port that is free, and paths that are this test's own.
         let here = |text: &str| {
@@ -50,7 +51,8 @@ impl ByHand {
                 text.replace(&format!("{}/", mount.mount_path), &format!("{folder}/"))
             })
         };
-        for volume in spec.volumes.unwrap_or_default() {
+        // What is projected is the service account's token, which the kubeconfig below stands for.
+        for volume in spec.volumes.unwrap_or_default().into_iter().filter(|volume| volume.projected.is_none()) {
             write_volume(cluster, namespace, &volume, &files.path().join(&volume.name), here);
         }
 

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{
-    Cluster, KUSTOMIZATIONS, WAYS, cluster,
+    Cluster, WAYS, alone, cluster,
     pod::{ByHand, is_complaint, user},
     text, wait_until,
 };
@@ -129,7 +129,7 @@ fn without(rules: &[PolicyRule], right: &Right) -> Vec<PolicyRule> {
 #[test]
 fn with_the_role_of_each_the_host_does_all_its_work_and_applying_again_does_not_disturb_it() {
     let cluster = cluster();
-    for name in KUSTOMIZATIONS {
+    for name in alone() {
         let namespace = format!("enough-{}", name.replace('/', "-"));
         let folder = cluster.kustomization_in(name, &namespace, "");
         cluster.apply(&folder, WAYS[1]);
@@ -186,7 +186,7 @@ fn swaps_the_module_that_a_person_applies(cluster: &Cluster, namespace: &str, po
 fn without_any_single_verb_of_a_role_the_host_says_which_one_it_lacks() {
     let cluster = cluster();
     let mut tried: Vec<Value> = Vec::new();
-    for name in KUSTOMIZATIONS {
+    for name in alone() {
         let namespace = format!("less-{}", name.replace('/', "-"));
         cluster.apply(&cluster.kustomization_in(name, &namespace, ""), WAYS[1]);
         let rules = cluster.role(&namespace).rules.expect("rules");
