@@ -46,7 +46,7 @@ impl fmt::Display for Found {
 pub(crate) struct FaultTold {
     /// The longest time without a record, until another process was active.
     pub(crate) gap: Duration,
-    /// Of what was sent between the fault before and this one.
+    /// Of what was sent since the fault before was over, and until this one was.
     pub(crate) sent_again: usize,
 }
 
@@ -55,7 +55,7 @@ struct Partition {
     /// The one that has to come next.
     next: u64,
     committed: u64,
-    /// By their offsets; and how many faults there had been when each was sent last.
+    /// By their offsets; and during or before which fault each was sent last.
     numbers: BTreeMap<u64, (u64, usize)>,
 }
 
@@ -172,13 +172,14 @@ impl Judge {
             violations.push(format!("{sent:?} comes after the number {before:?}"));
         }
         let faults = &mut self.verdict.faults;
-        if let Some((number, faults_before)) = partition.numbers.insert(sent.offset, (sent.number, faults.len())) {
+        let fault = faults.len() - usize::from(self.at_fault);
+        if let Some((number, fault)) = partition.numbers.insert(sent.offset, (sent.number, fault)) {
             if number != sent.number {
                 violations.push(format!("{sent:?} was {number} before"));
             }
             self.verdict.found.sent_again += 1;
-            if let Some(fault) = faults.get_mut(faults_before) {
-                fault.sent_again += 1;
+            if let Some(told) = faults.get_mut(fault) {
+                told.sent_again += 1;
             }
         }
     }

@@ -61,6 +61,23 @@ fn a_handover_with_a_missing_commit_is_fine_and_is_counted() {
 }
 
 #[test]
+fn what_is_sent_again_is_counted_with_the_fault_in_which_it_was_sent_first() {
+    let fault = |name: &str| What::Fault { name: name.into(), process: "a-1".into() };
+    let history = [fault("first")]
+        .into_iter()
+        .chain(whole("a-1", 5, 0))
+        .chain([What::Over])
+        .chain(whole("a-1", 5, 1))
+        .chain([fault("second")])
+        .chain(whole("b-1", 8, 0))
+        .chain(whole("b-1", 8, 1))
+        .chain([What::Over]);
+    let verdict = of(history);
+    assert_eq!(verdict.violations, [""; 0]);
+    assert_eq!(verdict.faults.iter().map(|fault| fault.sent_again).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
 fn a_record_that_never_comes_is_lost() {
     assert_found([acked(0), acked(1)].into_iter().chain(whole("a-1", 5, 0)), "10, at 1 of partition 0, is lost");
 }
