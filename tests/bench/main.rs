@@ -5,6 +5,7 @@ mod cold_start;
 mod election;
 mod guests;
 mod memory;
+mod pages;
 mod scale;
 mod standbys;
 mod swaps;
@@ -43,6 +44,9 @@ fn main() {
     }
     if wanted("scale") {
         scale::scale();
+    }
+    if wanted("pages") {
+        pages::pages();
     }
     if wanted("standbys") {
         standbys::standbys();

@@ -29,6 +29,7 @@ mod sidecar;
 mod status;
 mod step_down;
 mod swaps;
+mod task_events;
 mod tasks;
 
 use std::time::Duration;

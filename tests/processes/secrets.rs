@@ -3,6 +3,8 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -18,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::cluster::Cluster;
+use super::{cluster::Cluster, task_events::Events};
 
 /// What must be nowhere.
 const PLANTED: [(&str, &str); 9] = [
@@ -52,6 +54,13 @@ impl Host {
         fs::read_to_string(&self.said).expect("text")
     }
 
+    /// Where its admin address is.
+    fn admin(&self) -> String {
+        let said = self.said();
+        let (_, after) = said.split_once("health and metrics are at http://").expect("it is told");
+        after.chars().take_while(|character| character.is_ascii_digit() || ".:".contains(*character)).collect()
+    }
+
     fn wait_for(&self, what: &str) {
         let begun = Instant::now();
         while !self.said().contains(what) {
@@ -81,6 +90,27 @@ fn assert_no_secret(said: &str, further: &[(&str, &str)]) {
             assert!(!line.contains(planted), "{what} is in: {line}");
         }
     }
+}
+
+/// All that the admin address shows of its one task, a line each, but for what the component says itself; that is
+/// nothing but what the log has.
+fn shown(host: &Host) -> String {
+    let admin = host.admin();
+    let mut shown = String::new();
+    for path in ["/", "/status/page.js", "/tasks", "/metrics", "/readyz"] {
+        let mut stream = TcpStream::connect(&admin).expect("it listens");
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("sent");
+        stream.read_to_string(&mut shown).expect("an answer");
+    }
+    let mut all = Events::of(&admin, "/tasks/events");
+    shown += &format!("\n{}\n{}\n", all.next().1, all.find("task", |data| Some(data["tasks"].get(0)?.clone())));
+    let mut of_task = Events::of(&admin, "/tasks/task/events").next().1;
+    let said = host.said();
+    for line in of_task["output"].take().as_array().expect("lines") {
+        let text = line["text"].as_str().expect("text");
+        assert!(said.contains(text) || said.contains(&text.replace('"', "\\\"")), "{text:?} is not in the log");
+    }
+    shown + &of_task.to_string()
 }
 
 fn kubeconfig(path: &Path, server: &str, user: &Value) -> String {
@@ -126,7 +156,7 @@ fn a_host_that_tells_all_it_can_tells_no_secret() {
         "GET http://localhost:2/allowed?token=planted-query Authorization:planted-header body=planted-query",
         "stay",
     ];
-    let text = json!({"tasks": [{
+    let text = json!({"admin": "127.0.0.1:0", "tasks": [{
         "name": "task",
         "module": guest("http-requests"),
         "args": steps,
@@ -150,12 +180,20 @@ fn a_host_that_tells_all_it_can_tells_no_secret() {
     standby.wait_for("new-leader");
     leader.wait_for("http-refused");
     leader.wait_for("http-failed");
+    let shown_at_first = shown(&leader);
+    assert!(
+        shown_at_first.contains("certainForSeconds") && shown_at_first.contains("checkpointBytes"),
+        "{shown_at_first}"
+    );
 
     // Trouble makes talkative.
     cluster.plane.stop_api_server().expect("stopped");
     leader.wait_for("request-failed");
     standby.wait_for("watch-broken");
     leader.wait_for("guest-stopped");
+    for shown in [shown_at_first, shown(&leader), shown(&standby)] {
+        assert_no_secret(&shown, &[("the client's key", &key)]);
+    }
     let (leader_said, standby_said) = (leader.said(), standby.said());
     leader.signal(Signal::TERM);
     leader.signal(Signal::INT);

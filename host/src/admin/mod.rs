@@ -1,9 +1,12 @@
-//! The admin address: `/livez`, `/readyz`, `/metrics` and `/tasks` over HTTP.
+//! The admin address: `/livez`, `/readyz`, `/metrics` and `/tasks` over HTTP, and a page for browsers at `/`.
 //!
 //! It is served by the control thread, on purpose: where that thread is stuck, and with it every
 //! renewal, nothing is answered, and the kubelet restarts the container.
 
+mod events;
 mod health;
+mod page;
+mod summary;
 mod tasks;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -18,13 +21,15 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::report::{health::Readiness, liveness::Liveness, metrics::Metrics, tasks::Tasks};
+use crate::report::{health::Readiness, liveness::Liveness, metrics::Metrics, output::Outputs, tasks::Tasks};
 
 /// What is shown.
 #[derive(Clone)]
 pub struct Shown {
     /// `/tasks`
     pub tasks: Arc<Tasks>,
+    /// `/tasks/NAME/events`
+    pub outputs: Arc<Outputs>,
     /// `/readyz`
     pub readiness: Arc<Readiness>,
     /// `/metrics`
@@ -42,16 +47,24 @@ pub async fn serve(address: SocketAddr, shown: Shown) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen at the admin address {address}: give another with --admin"))?;
     let address = listener.local_addr()?;
-    tracing::info!(event = "admin", %address, "health and metrics are at http://{address}");
+    tracing::info!(event = "admin", %address, "the status page, health and metrics are at http://{address}");
+    let live = Router::new()
+        .route("/tasks/events", get(events::of_all))
+        .route("/tasks/{name}/events", get(events::of_one))
+        .with_state(events::Live::new(shown.clone()));
     let routes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics))
         .route("/tasks", get(tasks::tasks))
-        .with_state(shown);
+        .merge(page::routes())
+        .with_state(shown)
+        .merge(live);
     tokio::spawn(async move {
         // It retries what fails for one connection, and never ends.
-        let Ok(()) = axum::serve(listener, routes).await else { return };
+        let Ok(()) = axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).await else {
+            return;
+        };
     });
     Ok(())
 }

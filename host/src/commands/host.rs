@@ -38,7 +38,8 @@ use crate::{
     module::ModuleSource,
     priority::{self, Work},
     report::{
-        Report, farewell::Farewell, happenings, health::Readiness, liveness::Liveness, metrics::Metrics, tasks::Tasks,
+        Report, farewell::Farewell, happenings, health::Readiness, liveness::Liveness, metrics::Metrics,
+        output::Outputs, tasks::Tasks,
     },
     supervisor::{
         self, Supervised,
@@ -108,17 +109,19 @@ pub(super) fn host(
         readiness: Arc::new(Readiness::new(tasks.iter().map(|task| task.name.as_str()))),
         metrics,
         tasks: Arc::new(Tasks::new(tasks.iter().map(|task| (task.name.as_str(), task.lease.as_str())))),
+        // Kept where somebody can look.
+        outputs: admin.map(|_| Arc::new(Outputs::new(tasks.iter().map(|task| task.name.as_str())))),
         cluster: Cluster::default(),
         shutdown: watch::Sender::new(false),
     };
     let leader_endpoint = leader_address.map(|address| LeaderEndpoint::start(address.0, &host.tasks)).transpose()?;
     let result = control.block_on(async {
         let mut signals = Signals::listen()?;
-        if let Some(address) = admin {
+        if let (Some(address), Some(outputs)) = (admin, &host.outputs) {
             let Host { tasks, readiness, metrics, liveness, .. } = &host;
-            let (tasks, readiness) = (tasks.clone(), readiness.clone());
+            let (tasks, outputs, readiness) = (tasks.clone(), outputs.clone(), readiness.clone());
             let (metrics, liveness) = (metrics.clone(), liveness.clone());
-            admin::serve(address, Shown { tasks, readiness, metrics, liveness }).await?;
+            admin::serve(address, Shown { tasks, outputs, readiness, metrics, liveness }).await?;
         }
         let started = async {
             if at_start == AtStart::Awaited && store == StoreChoice::Kubernetes {
@@ -161,6 +164,7 @@ pub(super) struct Host {
     farewell: Arc<Farewell>,
     metrics: Arc<Metrics>,
     tasks: Arc<Tasks>,
+    outputs: Option<Arc<Outputs>>,
     pub(super) cluster: Cluster,
     /// Becomes true when the host was asked to end.
     shutdown: watch::Sender<bool>,
@@ -290,6 +294,7 @@ impl Host {
         };
         let guest_counts = metrics.guest_counts();
         let state = self.tasks.of_task(&subject);
+        let tail = self.outputs.as_ref().and_then(|outputs| outputs.of_task(&subject.task));
         let report = Arc::new(Report::new(subject, metrics, state, queue));
         let (tell_first, first) = oneshot::channel();
         let mut keep_ready = KeepReady {
@@ -328,7 +333,7 @@ impl Host {
                 lease: spec.lease.as_str().to_owned(),
                 election,
                 policy: spec.policy,
-                guest: GuestConfig { counts: guest_counts, http: Arc::new(http), ..spec.guest },
+                guest: GuestConfig { counts: guest_counts, tail, http: Arc::new(http), ..spec.guest },
                 modules,
                 holder,
                 ended,

@@ -31,7 +31,7 @@ use super::{
         self, Term,
         checkpoint::{CheckpointCall, CheckpointCalls, Known},
         http::{Http, grant::HttpGrant},
-        output::{Printer, Stream},
+        output::{Printer, Stream, tail::Tail},
         progress::{Reported, Reports},
         sockets::{Sockets, grant::TcpGrant},
     },
@@ -53,6 +53,8 @@ pub struct GuestConfig {
     pub memory: ByteSize,
     /// How much of what it prints is shown, a second.
     pub output: ByteSize,
+    /// Where the last of that is kept, for those who look.
+    pub tail: Option<Tail>,
     /// What it may have of a core, on average; `None`: its turn, as all others.
     pub cpu: Option<CpuShare>,
     /// Where that is counted.
@@ -93,6 +95,7 @@ impl Default for GuestConfig {
             env: BTreeMap::new(),
             memory: Self::MEMORY_DEFAULT,
             output: Self::OUTPUT_DEFAULT,
+            tail: None,
             cpu: None,
             callback_time: Self::CALLBACK_TIME_DEFAULT,
             counts: GuestCounts::default(),
@@ -314,7 +317,8 @@ async fn wasi(
         None => Vec::new(),
     };
     let dropped = config.counts.dropped_lines.clone();
-    let printer = Printer::new(subject.clone(), term.token, call.callback(), config.output, dropped);
+    let tail = config.tail.clone();
+    let printer = Printer::new(subject.clone(), term.token, call.callback(), config.output, dropped, tail);
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(printer.output(Stream::Stdout)).stderr(printer.output(Stream::Stderr));
     wasi.arg(&subject.task).args(&config.args);

@@ -19,6 +19,15 @@ enum State {
     ReadyBut(String),
 }
 
+/// What there is to know of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it is not ready for that.
+    pub waits: bool,
+    /// In words.
+    pub what: String,
+}
+
 impl Readiness {
     /// All of them wait.
     pub fn new<'a>(tasks: impl Iterator<Item = &'a str>) -> Self {
@@ -45,12 +54,15 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), state);
     }
 
-    /// What the task of this name waits for; `None` when it is ready.
-    pub fn wait_of(&self, task: &str) -> Option<String> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(task) {
-            Some(State::Waits(what)) => Some(what.clone()),
-            _ => None,
-        }
+    /// Those of which there is something to know: whether they wait, and the words.
+    pub fn notes(&self) -> BTreeMap<String, Note> {
+        let tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let note = |(task, state): (&String, &State)| match state {
+            State::Ready => None,
+            State::ReadyBut(what) => Some((task.clone(), Note { waits: false, what: what.clone() })),
+            State::Waits(what) => Some((task.clone(), Note { waits: true, what: what.clone() })),
+        };
+        tasks.iter().filter_map(note).collect()
     }
 
     /// A line a task; as an error, unless all are ready.

@@ -6,9 +6,11 @@
 
 pub mod farewell;
 pub mod health;
+pub mod history;
 pub mod liveness;
 pub mod metrics;
 mod modules;
+pub mod output;
 pub mod tasks;
 
 use std::{error::Error, fmt, time::Duration};
@@ -201,6 +203,7 @@ impl Report {
 
     /// The Lease was seen like this; `None`: there is none.
     pub fn lease_seen(&self, record: Option<&LeaseRecord>) {
+        self.state.lease_seen(record);
         self.state.checkpoint_bytes(match record.and_then(|record| record.checkpoint.as_ref()) {
             Some(Checkpoint::Saved(state)) => Some(state.bytes().len()),
             Some(Checkpoint::Unreadable(_)) | None => None,

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::report::history::History;
+
 /// A task as it is. Its fields are those of `/tasks`; all of them are always there, and null where there is nothing.
 /// Fields may be added.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,6 +40,9 @@ pub struct TaskState {
     pub progress: Option<Progress>,
     /// How many bytes the checkpoint on the Lease has, as last seen.
     pub checkpoint_bytes: Option<usize>,
+    /// Who has held the Lease, and which modules took over.
+    #[serde(flatten)]
+    pub history: History,
 }
 
 /// What a replica does about its Lease.
@@ -188,6 +193,7 @@ impl TaskState {
             past_runs: VecDeque::new(),
             progress: None,
             checkpoint_bytes: None,
+            history: History::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use leasehold_core::{
     election::Term,
+    lease::LeaseRecord,
     task::{Digest, ModulesView, StopReason},
     time::BootTime,
 };
@@ -56,6 +57,7 @@ impl TaskTeller {
         self.change(|state| {
             state.role = Role::Leading;
             state.holder.clone_from(&state.identity);
+            state.history.leading(state.identity.as_deref().unwrap_or_default(), term.token);
             state.term = Some(term);
         });
     }
@@ -76,6 +78,7 @@ impl TaskTeller {
             if state.holder == state.identity {
                 state.holder = None;
             }
+            state.history.ended();
             let ended = PastTerm { token: term.token, since, until, released, why: shortened(why) };
             remember(&mut state.past_terms, ended);
         });
@@ -98,12 +101,28 @@ impl TaskTeller {
         if self.told.state.borrow().holder.as_deref() != holder {
             // Never the new one until the old one's time.
             self.told.holder_bound.set(BootTime::ZERO);
-            self.change(|state| state.holder = holder.map(str::to_owned));
+            self.change(|state| {
+                state.holder = holder.map(str::to_owned);
+                // Of this replica's own terms, it is told when they begin and end.
+                if state.holder.is_none() || state.holder != state.identity {
+                    state.history.holder(holder);
+                }
+            });
         }
         self.told.holder_bound.set(until);
         if until < before {
             // Whoever waits for the later time has to hear of the earlier one.
             self.told.state.send_modify(|_| {});
+        }
+    }
+
+    /// What the Lease says of its holder, where that is another.
+    pub(in crate::report) fn lease_seen(&self, record: Option<&LeaseRecord>) {
+        let state = self.told.state.borrow().clone();
+        let of_another = record.filter(|record| record.holder != state.identity);
+        // Told with each renewal.
+        if state.history.is_news(of_another) {
+            self.change(|state| state.history.written(of_another));
         }
     }
 
@@ -152,6 +171,8 @@ impl TaskTeller {
         let digest = digest.to_string();
         let run = RunState { token: term.token, digest: digest.clone(), since: Timestamp::now(), stop_requested: None };
         self.change(|state| {
+            let before = state.past_runs.back().and_then(|run| run.digest.as_deref());
+            state.history.run_started(run.token, before, &digest);
             state.module.running = Some(digest);
             state.run = Some(run);
         });

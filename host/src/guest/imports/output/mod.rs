@@ -3,6 +3,7 @@
 //! Written within the host call itself, not by a task in the background as WASI's own streams do:
 //! what the gate let through has left, what it did not let through never leaves.
 
+pub mod tail;
 mod throttle;
 
 use std::{
@@ -16,12 +17,16 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncWrite;
+use tracing::Level;
 use wasmtime_wasi::{
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use self::throttle::{Dropped, Throttle, Verdict};
+use self::{
+    tail::Tail,
+    throttle::{Dropped, Throttle, Verdict},
+};
 use crate::{
     clock,
     log::{Subject, say},
@@ -52,6 +57,7 @@ struct Printed {
     callback: Option<&'static str>,
     throttle: Mutex<Throttle>,
     dropped: Counter,
+    tail: Option<Tail>,
 }
 
 /// One of a guest's two outputs.
@@ -68,10 +74,17 @@ struct Lines {
 
 impl Printer {
     /// For the guest that runs in the term with this token, or its callback of this name: `rate` bytes a second.
-    /// Counts the lines that are more.
-    pub fn new(subject: Subject, token: u64, callback: Option<&'static str>, rate: ByteSize, dropped: Counter) -> Self {
+    /// Counts the lines that are more, and keeps the last ones in `tail`.
+    pub fn new(
+        subject: Subject,
+        token: u64,
+        callback: Option<&'static str>,
+        rate: ByteSize,
+        dropped: Counter,
+        tail: Option<Tail>,
+    ) -> Self {
         let throttle = Mutex::new(Throttle::new(rate, clock::boot()));
-        Self(Arc::new(Printed { subject, token, callback, throttle, dropped }))
+        Self(Arc::new(Printed { subject, token, callback, throttle, dropped, tail }))
     }
 
     /// One of the two.
@@ -98,14 +111,24 @@ impl Printed {
             Stream::Stderr => "stderr",
         };
         say!(info, self.subject, "guest-output", { token = self.token, export = self.callback, stream = stream }; "{line}");
+        self.keep(tracing::enabled!(Level::INFO), stream, &line);
     }
 
     fn tell_dropped(&self, dropped: Dropped) {
         let Dropped { lines, bytes } = dropped;
-        say!(
-            warn, self.subject, "guest-output-dropped", { token = self.token, lines = lines, bytes = bytes };
-            "the component printed faster than limits.output allows: {lines} lines ({}) are not shown", ByteSize(bytes)
+        let told = format!(
+            "the component printed faster than limits.output allows: {lines} lines ({}) are not shown",
+            ByteSize(bytes)
         );
+        say!(warn, self.subject, "guest-output-dropped", { token = self.token, lines = lines, bytes = bytes }; "{told}");
+        self.keep(tracing::enabled!(Level::WARN), "host", &told);
+    }
+
+    /// `is_logged`: nothing is shown elsewhere that the log was not to tell.
+    fn keep(&self, is_logged: bool, stream: &'static str, line: &str) {
+        if let Some(tail) = self.tail.as_ref().filter(|_| is_logged) {
+            tail.push(self.token, stream, self.callback, line);
+        }
     }
 }
 
