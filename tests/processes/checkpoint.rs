@@ -156,7 +156,7 @@ fn a_checkpoint_has_at_most_64_kib_and_what_the_cluster_does_not_take_is_told_in
     }
     let same = leader.events().iter().filter(|event| event.message() == "loaded the same").count();
     assert_eq!(same, 3, "but that which was too large");
-    assert_metric(&leader, "leasehold_checkpoint_saves_total{task=\"task\",result=\"saved\"} 3");
+    assert_metric(&leader, "leasehold_host_calls_total{task=\"task\",kind=\"checkpoint\",result=\"ok\"} 3");
     leader.signal(Signal::TERM);
     leader.wait();
 
@@ -169,7 +169,7 @@ fn a_checkpoint_has_at_most_64_kib_and_what_the_cluster_does_not_take_is_told_in
     assert!(refused.message().contains("annotations") && refused.message().contains("262144"), "{refused}");
     leader.wait_for("the state before", of_guest("loaded None"));
     leader.wait_for("a smaller one", of_guest("saved 1000"));
-    assert_metric(&leader, "leasehold_checkpoint_saves_total{task=\"task\",result=\"refused\"} 1");
+    assert_metric(&leader, "leasehold_host_calls_total{task=\"task\",kind=\"checkpoint\",result=\"failed\"} 1");
     assert!(leader.events_named("lost").is_empty() && leader.events_named("stop-requested").is_empty());
 }
 

@@ -46,8 +46,8 @@ fn a_config_file_grants_https_with_an_authority_of_ones_own_and_the_token_goes_a
     let refused = host.wait_for_event("http-refused", 1);
     assert!(refused.message().contains("add \"https://localhost:1/\" to allow.http"), "{refused}");
     let (_, metrics) = get(&host, "/metrics");
-    for (result, count) in [("answered", 1), ("refused", 1), ("failed", 0)] {
-        let wanted = format!("leasehold_http_requests_total{{task=\"http\",result=\"{result}\"}} {count}\n");
+    for (result, count) in [("ok", 1), ("refused", 1), ("failed", 0)] {
+        let wanted = format!("leasehold_host_calls_total{{task=\"http\",kind=\"http\",result=\"{result}\"}} {count}\n");
         assert!(metrics.contains(&wanted), "no {wanted} in {metrics}");
     }
 }

@@ -15,13 +15,22 @@ use anyhow::Context;
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::TcpListener;
 
-use crate::report::{health::Readiness, liveness::Liveness, metrics::Metrics, output::Outputs, tasks::Tasks};
+use crate::report::{
+    health::Readiness,
+    liveness::Liveness,
+    metrics::{Form, Metrics},
+    output::Outputs,
+    tasks::Tasks,
+};
 
 /// What is shown.
 #[derive(Clone)]
@@ -69,8 +78,12 @@ pub async fn serve(address: SocketAddr, shown: Shown) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn metrics(State(shown): State<Shown>) -> Response {
-    match shown.metrics.text() {
+async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let form = Form::asked_for(accept);
+    // Not by this thread: of a thousand tasks they are megabytes.
+    let written = tokio::task::spawn_blocking(move || shown.metrics.text(form)).await;
+    match written.map_err(anyhow::Error::from).and_then(|text| Ok(text?)) {
         Ok((media_type, text)) => ([(CONTENT_TYPE, media_type)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

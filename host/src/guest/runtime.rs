@@ -30,6 +30,7 @@ use super::{
     imports::{
         self, Term,
         checkpoint::{CheckpointCall, CheckpointCalls, Known},
+        counts::CallCounts,
         http::{Http, grant::HttpGrant},
         output::{Printer, Stream, tail::Tail},
         progress::{Reported, Reports},
@@ -86,6 +87,8 @@ pub struct GuestCounts {
     pub cpu: CpuSeconds,
     /// Lines that were not shown.
     pub dropped_lines: Counter,
+    /// Connections that it has asked for, and names that it could not look up.
+    pub tcp: CallCounts,
 }
 
 impl Default for GuestConfig {
@@ -253,7 +256,13 @@ impl GuestRuntime {
                 table.set_max_capacity(HANDLES_MAX);
                 let state = State {
                     http_hooks: Http::new(config.http.clone(), subject.clone(), term.token, gate.clone()),
-                    sockets: Sockets::new(config.tcp.clone(), subject.clone(), term.token, gate.clone()),
+                    sockets: Sockets::new(
+                        config.tcp.clone(),
+                        config.counts.tcp.clone(),
+                        subject.clone(),
+                        term.token,
+                        gate.clone(),
+                    ),
                     run,
                     wasi,
                     term,

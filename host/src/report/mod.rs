@@ -28,7 +28,7 @@ use crate::{
     guest::module::ReadyModule,
     log::{Subject, say},
 };
-use metrics::TaskMetrics;
+use metrics::{Began, RequestKind, RequestResult, TaskMetrics};
 use tasks::{Role, RunEnd, TaskTeller};
 
 /// Something that is worth a Kubernetes Event.
@@ -88,6 +88,7 @@ impl Report {
     fn happened(&self, kind: HappeningKind, note: String) {
         let Some(happenings) = &self.happenings else { return };
         if happenings.try_send(Happening { kind, note }).is_err() {
+            self.metrics.event_dropped();
             say!(warn, self.subject, "event-dropped"; "too many Kubernetes Events wait to be written: {kind:?} is left out");
         }
     }
@@ -99,9 +100,9 @@ impl Report {
     }
 
     /// A term began.
-    pub fn leading(&self, term: Term) {
+    pub fn leading(&self, term: Term, began: Began) {
         say!(info, self.subject, "leading", { token = term.token }; "this replica leads");
-        self.metrics.leading(term.token);
+        self.metrics.leading(term.token, began);
         self.state.leading(term);
         let note = format!("{} leads, with token {}", self.subject.identity, term.token);
         self.happened(HappeningKind::StartedLeading, note);
@@ -110,7 +111,7 @@ impl Report {
     /// A term ended with a release. `why` is how its last run ended.
     pub fn released(&self, term: Term, why: Option<&str>) {
         say!(info, self.subject, "released", { token = term.token }; "the lease is released");
-        self.metrics.not_leading();
+        self.metrics.term_ended("released");
         let why = why.unwrap_or("no component has run");
         self.state.term_ended(term, true, why);
         let note = format!("{} has released the lease, token {}: {why}", self.subject.identity, term.token);
@@ -119,15 +120,15 @@ impl Report {
 
     /// A term ended otherwise.
     pub fn lost(&self, term: Term, reason: LossReason) {
-        let reason = match reason {
-            LossReason::Expired => "it was not renewed in time".to_owned(),
-            LossReason::TakenBy(holder) => format!("{holder} holds it"),
-            LossReason::Cleared => "its holder was emptied".to_owned(),
-            LossReason::Deleted => "it was deleted".to_owned(),
+        let (how, reason) = match reason {
+            LossReason::Expired => ("expired", "it was not renewed in time".to_owned()),
+            LossReason::TakenBy(holder) => ("taken", format!("{holder} holds it")),
+            LossReason::Cleared => ("cleared", "its holder was emptied".to_owned()),
+            LossReason::Deleted => ("deleted", "it was deleted".to_owned()),
         };
         say!(warn, self.subject, "lost", { token = term.token }; "the lease is lost: {reason}");
         self.state.term_ended(term, false, &reason);
-        self.metrics.not_leading();
+        self.metrics.term_ended(how);
         let note = format!("{} has lost the lease, token {}: {reason}", self.subject.identity, term.token);
         self.happened(HappeningKind::Lost, note);
     }
@@ -179,14 +180,31 @@ impl Report {
         say!(warn, self.subject, "request-failed"; "could not {what}: {why}");
     }
 
+    /// A request to the store was answered, or given up, after this long.
+    pub fn request_ended(&self, kind: RequestKind, took: Duration, result: RequestResult) {
+        self.metrics.request_ended(kind, took, result);
+    }
+
+    /// A renewal is sent, and the Lease had to be read first.
+    pub fn slow_path(&self) {
+        self.metrics.slow_path();
+    }
+
+    /// The watch of this replica's own candidacy broke; it is taken up again.
+    pub fn candidacy_watch_broken(&self, why: &str) {
+        say!(warn, self.subject, "watch-broken"; "{why}");
+    }
+
     /// The store's watch broke; it is taken up again.
     pub fn watch_broken(&self, why: &str) {
         say!(warn, self.subject, "watch-broken"; "{why}");
+        self.metrics.watch_broken(true);
         self.state.holder_unsure(Some(why));
     }
 
     /// The store's watch tells again what there is.
     pub fn watch_mended(&self) {
+        self.metrics.watch_broken(false);
         self.state.holder_unsure(None);
     }
 
@@ -198,6 +216,7 @@ impl Report {
 
     /// The term lasts until then, unless a renewal moves that; and why it is about to end, if it is.
     pub fn certain_until(&self, valid_until: BootTime, ending: Option<StopReason>) {
+        self.metrics.certain_until(valid_until);
         self.state.certain_until(valid_until, ending);
     }
 
@@ -263,7 +282,7 @@ impl Report {
             self.happened(HappeningKind::ModuleSwapped, note);
         }
         say!(info, self.subject, "guest-started", { token = term.token, digest = &**digest }; "the component starts");
-        self.metrics.progress(Duration::ZERO);
+        self.metrics.guest_started();
         self.state.run_started(term, digest);
     }
 
@@ -307,11 +326,11 @@ impl Report {
                 say!(warn, self.subject, "guest-stopped", { token = token, outcome = name, reason = reason.as_deref(), took_ms = took_ms }; "the component has failed: {detail}")
             }
         }
-        self.metrics.guest_ended(name);
+        self.metrics.guest_ended(name, took);
         self.state.run_ended(term, RunEnd { outcome: name, reason: reason.as_deref(), detail: outcome.detail(), took });
     }
 
-    /// A guest's `save` was answered, in this way.
+    /// A guest's `save` was answered: `ok`, `refused` (its run does not lead), or `failed` (the store would not).
     pub fn checkpoint_save(&self, result: &'static str) {
         self.metrics.checkpoint_save(result);
     }

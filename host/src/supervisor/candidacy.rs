@@ -60,7 +60,7 @@ impl Candidacy {
                 }
                 seen = watch.next() => match seen.expect("a watch never ends") {
                     Ok(seen) => return CandidateInput::Seen(seen),
-                    Err(broken) => self.report.watch_broken(&Chain(&broken).to_string()),
+                    Err(broken) => self.report.candidacy_watch_broken(&Chain(&broken).to_string()),
                 },
             }
         }

@@ -76,9 +76,9 @@ impl Calls {
 
 fn tell(answer: oneshot::Sender<Result<(), NotSaved>>, saved: Result<(), NotSaved>, report: &Report) {
     report.checkpoint_save(match &saved {
-        Ok(()) => "saved",
-        Err(NotSaved::NotLeading) => "not-leading",
-        Err(NotSaved::Refused(_)) => "refused",
+        Ok(()) => "ok",
+        Err(NotSaved::NotLeading) => "refused",
+        Err(NotSaved::Refused(_)) => "failed",
     });
     // Its guest may be gone.
     let _ = answer.send(saved);

@@ -9,6 +9,7 @@ mod candidacy;
 mod checkpoint;
 pub mod modules;
 pub mod ready;
+mod requests;
 mod swaps;
 
 use std::{
@@ -18,9 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, stream::BoxStream};
 use leasehold_core::{
-    election::{ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
+    election::{Contest, ElectionConfig, Leadership, Notice, Term},
     ports::{LeaseStore, StoreError, StoreFailure, WatchEvent, WatchUpdate},
     replica::{Action, Input, Replica},
     task::{Digest, GuestEvent, Outcome, Remaining, RunId, StopReason, TaskConfig},
@@ -28,7 +29,13 @@ use leasehold_core::{
 };
 use tokio::sync::{mpsc, watch};
 
-use self::{callbacks::Callbacks, candidacy::Candidacy, checkpoint::Calls, swaps::AtHand};
+use self::{
+    callbacks::Callbacks,
+    candidacy::Candidacy,
+    checkpoint::Calls,
+    requests::{Told, UnderWay},
+    swaps::AtHand,
+};
 use crate::{
     clock,
     guest::{
@@ -38,7 +45,7 @@ use crate::{
         world::Call,
     },
     lease::candidate::CandidateStore,
-    report::{Chain, Report, farewell::Farewell, liveness::Pulse},
+    report::{Chain, Report, farewell::Farewell, liveness::Pulse, metrics::RequestResult},
 };
 
 /// One task, and what it is run with.
@@ -104,7 +111,9 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         callbacks: Callbacks::default(),
         last_module: None,
         last_end: None,
+        contest: task.election.contest,
         request: None,
+        requests: Told::default(),
         request_error: None,
         watch_error: None,
         holder: task.holder,
@@ -116,9 +125,6 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
     pulse.due(None);
     farewell.waits(&name, None);
 }
-
-/// A store's answer.
-type Answer = (RequestId, Result<Reply, StoreError>);
 
 struct Supervisor<S> {
     replica: Replica,
@@ -139,8 +145,9 @@ struct Supervisor<S> {
     last_module: Option<Digest>,
     /// How the last run of this term ended.
     last_end: Option<String>,
-    /// Dropped, and with it its connection, when the core gives up on it or sends another.
-    request: Option<BoxFuture<'static, Answer>>,
+    contest: Contest,
+    request: Option<UnderWay>,
+    requests: Told,
     request_error: Option<StoreError>,
     /// Why the watch is broken, while it is, as told.
     watch_error: Option<String>,
@@ -218,7 +225,7 @@ impl<S: LeaseStore> Supervisor<S> {
             };
             let answer = async {
                 match &mut self.request {
-                    Some(request) => request.await,
+                    Some(request) => (&mut request.answer).await,
                     None => pending().await,
                 }
             };
@@ -282,7 +289,7 @@ impl<S: LeaseStore> Supervisor<S> {
         });
         for action in actions {
             match action {
-                Action::Send { id, request } => self.request = Some(self.send(id, request)),
+                Action::Send { id, request } => self.send(id, request),
                 Action::SendCandidate { id, request } => self.candidacy.send(id, request),
                 Action::Start { run, module, term } => self.start(run, &module, term),
                 Action::AskToStop(run, reason) => self.ask_to_stop(run, reason),
@@ -309,29 +316,6 @@ impl<S: LeaseStore> Supervisor<S> {
         }
         self.keep_what_is_needed();
         ControlFlow::Continue(())
-    }
-
-    /// The answer as a future. The core gives up on it by itself, whatever the store does.
-    fn send(&self, id: RequestId, request: Request) -> BoxFuture<'static, Answer> {
-        let store = self.store.clone();
-        async move {
-            let result = match request {
-                Request::Read => store.read().await.map(Reply::Read),
-                Request::Write { based_on, record } => store.write(based_on, &record).await.map(Reply::Written),
-            };
-            (id, result)
-        }
-        .boxed()
-    }
-
-    fn answered(&mut self, id: RequestId, result: Result<Reply, StoreError>) -> Input {
-        self.request = None;
-        let result = result.map_err(|error| {
-            let failure = error.failure;
-            self.request_error = Some(error);
-            failure
-        });
-        Input::Answered(id, result)
     }
 
     fn watched(&mut self, update: WatchUpdate) -> Input {
@@ -447,11 +431,11 @@ impl<S: LeaseStore> Supervisor<S> {
     }
 
     fn tell(&mut self, notice: Notice) {
-        let report = &self.report;
+        let report = self.report.clone();
         match notice {
             Notice::Leading(term) => {
                 self.last_end = None;
-                report.leading(term);
+                report.leading(term, self.requests.acquired);
             }
             Notice::Released(term) => report.released(term, self.last_end.as_deref()),
             Notice::StepDownRequested(term) => report.step_down_requested(term),
@@ -459,12 +443,15 @@ impl<S: LeaseStore> Supervisor<S> {
             Notice::Named(wait) => report.named(wait),
             Notice::CandidacyFailed(what, failure) => self.candidacy.tell_failed(what, failure),
             Notice::NewLeader(leader) => report.new_leader(&leader),
-            Notice::HolderEnded(holder) => report.holder_ended(&holder),
+            Notice::HolderEnded(holder) => {
+                report.holder_ended(&holder);
+                self.requests.ended = Some(holder);
+            }
             Notice::Lost(term, reason) => report.lost(term, reason),
             Notice::OtherTask(other) => report.other_task(&other),
             Notice::RequestFailed(what, failure) => {
                 let error = self.request_error.take().filter(|error| error.failure == failure);
-                if failure == StoreFailure::Unavailable && self.request.take().is_some() {
+                if failure == StoreFailure::Unavailable && self.request_ended(RequestResult::Failed) {
                     report.request_failed(what, &"no answer in time");
                 } else if let Some(error) = error {
                     report.request_failed(what, &Chain(&error));

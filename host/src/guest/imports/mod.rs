@@ -2,6 +2,7 @@
 //! hook asks it before the host function begins and before the guest gets its answer.
 
 pub mod checkpoint;
+pub mod counts;
 pub mod http;
 mod leadership;
 pub mod output;

@@ -6,10 +6,10 @@ use std::{
 };
 
 use http::HeaderName;
-use prometheus_client::metrics::counter::Counter;
 use rustls::ClientConfig;
 
 use super::{
+    super::counts::CallCounts,
     address::{Resolve, SystemResolver},
     kubernetes::KubernetesGrant,
     limits::HttpLimits,
@@ -20,15 +20,13 @@ use super::{
 /// no log; all of them are counted.
 const TOLD_MAX: usize = 100;
 
-/// Requests of one task that have ended.
+/// Requests of one task that have ended; those that are `ok` with the head of an answer.
 #[derive(Clone, Debug, Default)]
 pub struct HttpCounts {
-    /// With the head of an answer.
-    pub answered: Counter,
-    /// By the rules, or by a limit, before anything was sent.
-    pub refused: Counter,
-    /// Otherwise.
-    pub failed: Counter,
+    /// To where a rule allows it.
+    pub http: CallCounts,
+    /// To the API server.
+    pub kubernetes: CallCounts,
 }
 
 /// See the module's documentation. Nothing is granted by default.

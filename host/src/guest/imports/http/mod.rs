@@ -41,11 +41,14 @@ use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiHttpH
 use self::{
     body::RequestBody,
     client::{RunClient, Way},
-    grant::{HttpGrant, Telling},
+    grant::{HttpCounts, HttpGrant, Telling},
     limits::Times,
     target::Target,
 };
-use super::super::{gate::Gate, outlet::Outlet};
+use super::{
+    super::{gate::Gate, outlet::Outlet},
+    counts::CallCounts,
+};
 use crate::log::{Subject, say};
 
 /// A guest's write to a request's body is cut into pieces of so many bytes, of which two wait at most.
@@ -145,8 +148,14 @@ impl Http {
         Err(Refused::denied(format!("{method} {target}: to allow it, add {:?} to allow.http", target.rule())))
     }
 
+    /// Where what becomes of a request to this host is counted.
+    fn counts(&self, uri: &Uri) -> CallCounts {
+        let HttpCounts { http, kubernetes } = &self.grant.counts;
+        let is_kubernetes = uri.host().is_some_and(|host| host.eq_ignore_ascii_case(rule::KUBERNETES_HOST));
+        if is_kubernetes { kubernetes.clone() } else { http.clone() }
+    }
+
     fn tell_refused(&self, refused: &Refused) {
-        self.grant.counts.refused.inc();
         let why: String = refused.why.chars().take(TOLD_CHARS_MAX).collect();
         match self.grant.told.telling(&why) {
             Telling::No => {}
@@ -203,9 +212,11 @@ impl WasiHttpHooks for Http {
         options: Option<RequestOptions>,
         _: Finished,
     ) -> Box<dyn Future<Output = Response> + Send> {
+        let counts = self.counts(request.uri());
         let admitted = match self.admit(request, options) {
             Ok(admitted) => admitted,
             Err(refused) => {
+                counts.refused.inc();
                 self.tell_refused(&refused);
                 return Box::new(async move { Err(refused.error) });
             }
@@ -217,12 +228,12 @@ impl WasiHttpHooks for Http {
             let Admitted { request, way, times, host } = admitted;
             match client.send(place, request, way, times).await {
                 Ok(response) => {
-                    grant.counts.answered.inc();
+                    counts.ok.inc();
                     Ok((response, Box::new(async { Ok(()) }) as Finished))
                 }
                 Err((error, _)) if client.has_ended() => Err(error),
                 Err((error, why)) => {
-                    grant.counts.failed.inc();
+                    counts.failed.inc();
                     let why = why.unwrap_or_else(|| error.to_string());
                     if grant.told.telling(&format!("{host}: {why}")) != Telling::No {
                         say!(warn, subject, "http-failed", { token = token, host = host };

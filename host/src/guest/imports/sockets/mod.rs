@@ -42,7 +42,7 @@ use wasmtime_wasi::{
 };
 
 use self::grant::TcpGrant;
-use super::http::grant::Telling;
+use super::{counts::CallCounts, http::grant::Telling};
 use crate::{
     guest::{gate::Gate, outlet::Outlet, state::State},
     log::{Subject, say},
@@ -102,6 +102,7 @@ struct Run {
     subject: Subject,
     token: u64,
     outlet: Outlet,
+    counts: CallCounts,
     answers: Mutex<VecDeque<(Arc<str>, IpAddr)>>,
     /// What was written, and the kernel has not taken yet.
     sends: Mutex<JoinSet<()>>,
@@ -109,12 +110,13 @@ struct Run {
 
 impl Sockets {
     /// For the run behind `gate`, in the term with this token.
-    pub fn new(grant: Arc<TcpGrant>, subject: Subject, token: u64, gate: Arc<Gate>) -> Self {
+    pub fn new(grant: Arc<TcpGrant>, counts: CallCounts, subject: Subject, token: u64, gate: Arc<Gate>) -> Self {
         Self(Arc::new(Run {
             grant,
             subject,
             token,
             outlet: Outlet::new(gate),
+            counts,
             answers: Mutex::default(),
             sends: Mutex::default(),
         }))
@@ -174,6 +176,7 @@ impl Run {
 
     /// Tells of it in the log, once for each thing.
     fn refused(&self, code: ErrorCode, why: &str) -> ErrorCode {
+        self.counts.refused.inc();
         match self.grant.told.telling(why) {
             Telling::No => {}
             Telling::Now => say!(warn, self.subject, "tcp-refused", { token = self.token }; "refused: {why}"),
@@ -184,6 +187,7 @@ impl Run {
     }
 
     fn failed(&self, code: ErrorCode, why: &str) -> ErrorCode {
+        self.counts.failed.inc();
         if self.grant.told.telling(why) != Telling::No {
             say!(warn, self.subject, "tcp-failed", { token = self.token }; "{why}");
         }

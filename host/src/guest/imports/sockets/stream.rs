@@ -299,7 +299,7 @@ mod tests {
             let (peer, _) = listener.accept().expect("connected");
             let gate = Arc::new(Gate::new(clock::boot() + Duration::from_secs(3600)));
             let subject = Subject { task: "test".into(), lease: "default/test".into(), identity: "tester".into() };
-            let sockets = Sockets::new(Arc::default(), subject, 1, gate.clone());
+            let sockets = Sockets::new(Arc::default(), Default::default(), subject, 1, gate.clone());
             let counted = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one");
             let mut output = Output::new(sockets.0.clone(), Arc::new(Connection { stream, _counted: counted }));
             let mut written = 0;

@@ -146,11 +146,15 @@ impl TcpSocket {
         }
         let unconnected = std::mem::replace(&mut self.state, SocketState::Failed(ErrorCode::Unknown));
         let SocketState::Unconnected { socket, counted, .. } = unconnected else { return Err(ErrorCode::InvalidState) };
-        let limit = run.grant.limits.connect;
+        let (limit, counts) = (run.grant.limits.connect, run.counts.clone());
         let mut connecting = async move {
-            let stream =
-                tokio::time::timeout(limit, socket.connect(address)).await.map_err(|_| ErrorCode::Timeout)??;
-            Connected::Ok(Arc::new(Connection { stream, _counted: counted }))
+            let connected = match tokio::time::timeout(limit, socket.connect(address)).await {
+                Ok(connected) => connected.map_err(ErrorCode::from),
+                Err(_) => Err(ErrorCode::Timeout),
+            };
+            let count = if connected.is_ok() { counts.ok } else { counts.failed };
+            count.inc();
+            Connected::Ok(Arc::new(Connection { stream: connected?, _counted: counted }))
         }
         .boxed();
         // It begins within the guest's call, and goes on within others, or while the guest waits: always behind the gate.
