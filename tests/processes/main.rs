@@ -18,6 +18,7 @@ mod http;
 mod kubernetes_api;
 mod leader_endpoint;
 mod manifests;
+mod metrics;
 mod one_task;
 mod outcomes;
 mod progress;

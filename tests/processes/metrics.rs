@@ -1,0 +1,82 @@
+//! What `/metrics` says of terms: how each began, and how it ended.
+
+use leasehold_tests::{
+    build::guest,
+    host_process::{HostProcess, leasehold},
+};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{
+    LEASE,
+    config_map::{assert_metric, get},
+};
+
+fn host(name: &str, folder: &TempDir) -> HostProcess {
+    HostProcess::run_in_folder(
+        name,
+        &guest("heartbeat"),
+        folder.path(),
+        &[&LEASE[..], &["--admin", "127.0.0.1:0"]].concat(),
+    )
+}
+
+fn begun(host: &HostProcess, reason: &str, count: u32) {
+    assert_metric(host, &format!("leasehold_terms_begun_total{{task=\"heartbeat\",reason=\"{reason}\"}} {count}"));
+}
+
+/// The number that is shown for this series.
+fn value(host: &HostProcess, series: &str) -> f64 {
+    let (_, metrics) = get(host, "/metrics");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {series} in:\n{metrics}")).parse().expect("a number")
+}
+
+#[test]
+fn terms_are_counted_by_how_they_began_and_ended() {
+    let folder = TempDir::new().expect("a folder");
+    let first = host("first", &folder);
+    first.wait_for_event("guest-started", 1);
+    begun(&first, "created", 1);
+    let renewed = "leasehold_lease_requests_total{task=\"heartbeat\",kind=\"renew\",result=\"ok\"}";
+    first.wait_for("beats, while it renews", |event| {
+        event.name() == "guest-output" && event.message().starts_with("beat 4,")
+    });
+    assert!(value(&first, renewed) >= 1.0);
+    assert_eq!(value(&first, "leasehold_renewal_duration_seconds_count{task=\"heartbeat\"}"), value(&first, renewed));
+    let left = value(&first, "leasehold_term_remaining_seconds{task=\"heartbeat\"}");
+    assert!(left > 0.0 && left <= 6.0, "{left}");
+
+    // Released, to the standby.
+    let mut second = host("second", &folder);
+    second.wait_for_event("new-leader", 1);
+    assert_eq!(value(&second, "leasehold_term_remaining_seconds{task=\"heartbeat\"}"), 0.0);
+    let store = format!("file:{}", folder.path().display());
+    let said = leasehold(&["step-down", "heartbeat", "--lease-store", &store], &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    second.wait_for_event("guest-started", 1);
+    begun(&second, "free", 1);
+    assert_metric(&first, "leasehold_terms_ended_total{task=\"heartbeat\",reason=\"released\"} 1");
+    assert_metric(&first, "leasehold_guest_running{task=\"heartbeat\"} 0");
+    assert_eq!(value(&first, "leasehold_guest_stop_duration_seconds_count{task=\"heartbeat\"}"), 1.0);
+
+    // Waited out, by another.
+    let third = host("third", &folder);
+    third.wait_for_event("new-leader", 1);
+    second.kill();
+    third.wait_for_event("guest-started", 1);
+    begun(&third, "expired", 1);
+
+    // Lost, by a process that was stopped for too long.
+    third.signal(Signal::STOP);
+    let mut fourth = host("fourth", &folder);
+    fourth.wait_for_event("guest-started", 1);
+    begun(&fourth, "expired", 1);
+    third.signal(Signal::CONT);
+    third.wait_for_event("lost", 1);
+    let lost = ["expired", "taken"]
+        .map(|reason| value(&third, &format!("leasehold_terms_ended_total{{task=\"heartbeat\",reason=\"{reason}\"}}")));
+    assert_eq!(lost.iter().sum::<f64>(), 1.0, "{lost:?}");
+    fourth.signal(Signal::TERM);
+    assert_eq!(fourth.wait().code(), Some(0));
+}
