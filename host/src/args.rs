@@ -10,8 +10,8 @@ use leasehold_core::task::Digest;
 use crate::{
     commands::{Language, Output},
     config::{
-        Allow, AllowKubernetes, CallbackTime, CosignKey, EnvVar, LeaderAddress, Name, OnReturnArg, Origin, Poll,
-        ProgressDeadline, Reference, StoreChoice, SwapArg, parse_digest, parse_size,
+        Allow, AllowKubernetes, CallbackTime, Collector, CosignKey, EnvVar, LeaderAddress, Name, OnReturnArg, Origin,
+        Poll, ProgressDeadline, Reference, StoreChoice, SwapArg, parse_digest, parse_size,
     },
     guest::{
         files::Folder,
@@ -148,7 +148,7 @@ pub struct RunArgs {
         "registry_ca_file", "pull_secret", "cosign_key", "poll", "guest_args", "env", "memory",
         "stop_grace", "progress_deadline", "callback_time", "on_return", "swap", "probation", "allow_http", "allow_kubernetes", "allow_tcp",
         "allow_files",
-        "admin", "leader_address", "shutdown_timeout", "cache", "cache_size",
+        "admin", "traces", "leader_address", "shutdown_timeout", "cache", "cache_size",
     ])]
     pub config: Option<PathBuf>,
     /// The task's name, for logs and on the Lease [default: the Lease's name, else the file's]
@@ -239,6 +239,9 @@ pub struct RunArgs {
     /// [default: 25s, or what the component may take to stop and its lease to run out, where that is longer]
     #[arg(long, value_name = "TIME")]
     pub shutdown_timeout: Option<Duration>,
+    /// Send traces to this collector, over OTLP/HTTP (http://collector:4318, say) [default: $OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    pub traces: Option<Collector>,
     /// Keep compiled modules in this folder, so that a restart does not compile them again [default: nowhere]
     #[arg(long, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,

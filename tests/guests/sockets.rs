@@ -18,7 +18,7 @@ use leasehold::guest::{
         http::address::Resolve,
         sockets::grant::{TcpGrant, TcpLimits},
     },
-    runtime::GuestConfig,
+    runtime::{GuestConfig, GuestCounts},
 };
 use leasehold_core::task::{Outcome, StopReason};
 use leasehold_tests::{captured_log::captured_log, guest_bench::GuestBench, host_process::PATIENCE};
@@ -111,6 +111,20 @@ fn said(grant: TcpGrant, all: &[&str]) -> (u64, Vec<String>) {
 
 fn refusals(token: u64) -> Vec<String> {
     captured_log().events_named(token, "tcp-refused").iter().map(|event| event.message().to_owned()).collect()
+}
+
+#[test]
+fn what_became_of_connections_is_counted() {
+    let server = Server::start();
+    let (yes, closed) = (format!("127.0.0.1:{}", server.port), "127.0.0.1:1".to_owned());
+    let (bench, counts) = (GuestBench::default(), GuestCounts::default());
+    let all = [&*format!("connect {yes}"), &format!("connect {closed}"), "connect 127.0.0.2:2"];
+    let mut started = bench.start_with(&bench.module("probe"), LONG, |config| {
+        config.counts = counts.clone();
+        steps(config, grant(&[yes.clone(), closed.clone()]), &all);
+    });
+    assert_eq!(started.outcome(), Outcome::Returned);
+    assert_eq!([counts.tcp.ok.get(), counts.tcp.failed.get(), counts.tcp.refused.get()], [1, 1, 1]);
 }
 
 #[test]

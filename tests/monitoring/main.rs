@@ -1,10 +1,11 @@
 //! What those who watch over hosts rely on: the alerts, the dashboard and the page for the one on call, held against
-//! each other, against the sources, and against a real Prometheus that scrapes real hosts.
+//! each other, against the sources, and against a real Prometheus that scrapes real hosts; and traces.
 
 mod expressions;
 mod page;
 mod prometheus;
 mod rules;
+mod traces;
 
 use std::{fs, path::Path};
 

@@ -49,7 +49,14 @@ fn its_links_lead_somewhere() {
         let (link, _) = rest.split_once(')').expect("a link has an end");
         match link.strip_prefix('#') {
             Some(anchor) => assert!(anchors.contains(anchor), "there is no #{anchor}"),
-            None => assert!(root().join("deploy").join(link).exists(), "there is no {link}"),
+            None => {
+                let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+                assert!(root().join("deploy").join(file).exists(), "there is no {link}");
+                assert!(
+                    anchor.is_none_or(|anchor| self::anchors(&deployed(file)).contains(anchor)),
+                    "there is no {link}"
+                );
+            }
         }
         links += 1;
     }

@@ -16,7 +16,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// `prometheus` or `promtool`, built by tests/monitoring/build.
+/// `prometheus`, `promtool` or `collector`, built by tests/monitoring/build.
 pub(super) fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {

@@ -59,6 +59,7 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         admin: None,
         leader_address: None,
         shutdown_timeout: shutdown_time(None, slice::from_ref(&spec)).map_err(ConfigError)?,
+        traces: None,
         // Each save is another module, and a small one.
         cache: None,
         at_start: AtStart::Required,

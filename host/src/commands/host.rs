@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use futures_util::FutureExt;
+use http::uri::Scheme;
 use leasehold_core::{
     election::{Contest, ElectionConfig},
     ports::LeaseStore,
@@ -19,16 +20,16 @@ use tokio::{
 };
 
 use super::{
-    grants::{http_grant, with_grants},
+    grants::{http_grant, roots, with_grants},
     on_cluster::{Beside, Checked, OnCluster},
     running::{Ending, Running, Signals},
 };
 use crate::{
     admin::{self, Shown},
     clock,
-    config::{AtStart, Config, Name, StoreChoice, TaskSpec},
+    config::{AtStart, Config, Name, StoreChoice, TaskSpec, TracesConfig},
     guest::{
-        imports::http::grant::HttpGrant,
+        imports::http::{grant::HttpGrant, tls::client_config},
         runtime::{GuestConfig, GuestRuntime},
     },
     kubernetes::cluster::Cluster,
@@ -38,8 +39,18 @@ use crate::{
     module::ModuleSource,
     priority::{self, Work},
     report::{
-        Report, farewell::Farewell, happenings, health::Readiness, liveness::Liveness, metrics::Metrics,
-        output::Outputs, tasks::Tasks,
+        Report,
+        farewell::Farewell,
+        happenings,
+        health::Readiness,
+        liveness::Liveness,
+        metrics::Metrics,
+        output::Outputs,
+        tasks::Tasks,
+        traces::{
+            TermTraces,
+            export::{Exporter, Tracer},
+        },
     },
     supervisor::{
         self, Supervised,
@@ -80,8 +91,19 @@ pub(super) fn host(
     config: Config,
     open: impl AsyncFn(&TaskSpec, &Cluster) -> anyhow::Result<ModuleSource>,
 ) -> anyhow::Result<()> {
-    let Config { store, identity, pod, log_format: _, admin, leader_address, shutdown_timeout, cache, at_start, tasks } =
-        config;
+    let Config {
+        store,
+        identity,
+        pod,
+        log_format: _,
+        admin,
+        traces,
+        leader_address,
+        shutdown_timeout,
+        cache,
+        at_start,
+        tasks,
+    } = config;
     clock::tell_limits();
     raise_open_files_max();
     let threads = guest_threads()?;
@@ -100,8 +122,10 @@ pub(super) fn host(
     // name made several leaders (kubernetes/kubernetes 61151).
     let identity = format!("{}_{:08x}", identity.unwrap_or_else(host_name), fastrand::u32(..));
     termination::write_identity(&identity);
+    let exporter = traces.map(|config| start_exporter(config, &identity, &metrics)).transpose()?;
     let host = Host {
         identity: identity.into(),
+        tracer: exporter.as_ref().map(Exporter::tracer),
         modules: Arc::new(Modules::new(guests.clone())),
         liveness: Arc::new(Liveness::new(guests.ticker_pulse())),
         farewell: Arc::default(),
@@ -145,6 +169,10 @@ pub(super) fn host(
         let Host { shutdown, liveness, farewell, .. } = &host;
         running.until_ended(signals, Ending { shutdown, liveness, farewell, timeout: shutdown_timeout }).await
     });
+    // Who has asked a second time does not wait any more.
+    if let (Some(exporter), Ok(())) = (exporter, &result) {
+        exporter.flush();
+    }
     // What still runs there, a build or a guest that was given up, is not waited for.
     control.shutdown_background();
     threads.shutdown_background();
@@ -163,6 +191,7 @@ pub(super) struct Host {
     liveness: Arc<Liveness>,
     farewell: Arc<Farewell>,
     metrics: Arc<Metrics>,
+    tracer: Option<Tracer>,
     tasks: Arc<Tasks>,
     outputs: Option<Arc<Outputs>>,
     pub(super) cluster: Cluster,
@@ -295,7 +324,8 @@ impl Host {
         let guest_counts = metrics.guest_counts();
         let state = self.tasks.of_task(&subject);
         let tail = self.outputs.as_ref().and_then(|outputs| outputs.of_task(&subject.task));
-        let report = Arc::new(Report::new(subject, metrics, state, queue));
+        let traces = self.tracer.as_ref().map(|tracer| TermTraces::new(tracer.clone(), subject.clone()));
+        let report = Arc::new(Report::new(subject, metrics, traces.unwrap_or_default(), state, queue));
         let (tell_first, first) = oneshot::channel();
         let mut keep_ready = KeepReady {
             modules: self.modules.clone(),
@@ -344,6 +374,16 @@ impl Host {
             .await;
         });
     }
+}
+
+/// Starts what sends spans.
+///
+/// # Errors
+/// There is no authority to trust in; the system has no threads left.
+fn start_exporter(config: TracesConfig, identity: &str, metrics: &Metrics) -> anyhow::Result<Exporter> {
+    let needed = (config.endpoint.scheme() == Some(&Scheme::HTTPS)).then_some("traces go to an https URL");
+    let tls = client_config(roots(None, needed)?);
+    Exporter::start(config, identity, tls, metrics.span_counts()).context("cannot start the thread that sends traces")
 }
 
 fn cannot_run(spec: &TaskSpec) -> String {

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Allow, AtStart, CallbackTime, CandidateVersions, Config, ConfigError, Environment, LeaderAddress, Name,
-    OnReturnArg, ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec,
+    Allow, AtStart, CallbackTime, CandidateVersions, Collector, Config, ConfigError, Environment, LeaderAddress, Name,
+    OnReturnArg, ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec, TracesConfig,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
@@ -41,6 +41,8 @@ struct File {
     leader_address: Option<Parsed<LeaderAddress>>,
     #[serde(default)]
     shutdown_timeout: Option<Spanned<Parsed<humantime::Duration>>>,
+    #[serde(default)]
+    traces: Option<Parsed<Collector>>,
     #[serde(default)]
     cache: Option<PathBuf>,
     #[serde(default)]
@@ -196,13 +198,26 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
         }
     };
     let pod = environment.pod_name.clone();
+    let traces = TracesConfig::new(file.traces.map(|traces| traces.0), &environment.traces)?;
     let asked = file.shutdown_timeout.as_ref();
     let shutdown_timeout = shutdown_time(asked.map(|asked| asked.value.0.into()), &tasks).map_err(|error| {
         let line = asked.map_or(1, |asked| asked.referenced.line());
         ConfigError(format!("{name}: line {line}: shutdownTimeout: {error}"))
     })?;
     let (store, at_start) = (file.lease_store.0, AtStart::Awaited);
-    Ok(Config { store, identity, pod, log_format, admin, leader_address, shutdown_timeout, cache, at_start, tasks })
+    Ok(Config {
+        store,
+        identity,
+        pod,
+        log_format,
+        admin,
+        traces,
+        leader_address,
+        shutdown_timeout,
+        cache,
+        at_start,
+        tasks,
+    })
 }
 
 /// The parser's words, without its terms, and with the line they are about.

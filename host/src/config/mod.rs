@@ -6,6 +6,7 @@ mod env;
 mod file;
 mod oci;
 mod reference;
+mod traces;
 mod values;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
@@ -27,6 +28,7 @@ pub use env::{EnvName, EnvRef, KeyRef, ValueFrom};
 pub use file::parse as parse_file;
 pub use oci::{CosignKey, OciReference, Origin, Poll};
 pub use reference::Reference;
+pub use traces::{Collector, TracesConfig, TracesEnvironment};
 pub use values::{
     CallbackTime, EnvVar, LeaderAddress, Name, OnReturnArg, ProgressDeadline, SwapArg, parse_digest, parse_size,
 };
@@ -48,6 +50,8 @@ pub struct Config {
     pub leader_address: Option<LeaderAddress>,
     /// How long the host takes at most to end when it is asked to.
     pub shutdown_timeout: Duration,
+    /// Where spans go, if anywhere.
+    pub traces: Option<TracesConfig>,
     /// Where compiled modules are kept, if anywhere.
     pub cache: Option<CacheConfig>,
     /// What becomes of a task without a module that can be run.
@@ -79,18 +83,21 @@ pub struct Environment {
     pub elector_path: Option<String>,
     /// `KUBERNETES_SERVICE_HOST`, which each container of a Pod has, or `POD_NAME`.
     pub in_pod: bool,
+    /// `OTEL_...`
+    pub traces: TracesEnvironment,
 }
 
 impl Environment {
     /// From a look-up by name; empty counts as not set.
     pub fn from(look_up: impl Fn(&str) -> Option<String>) -> Self {
-        let set = |name| look_up(name).filter(|value: &String| !value.is_empty());
+        let set = |name: &str| look_up(name).filter(|value: &String| !value.is_empty());
         Self {
             pod_name: set("POD_NAME"),
             namespace: set("NAMESPACE").or_else(|| set("POD_NAMESPACE")),
             lease_name: set("LEASE_NAME"),
             elector_path: set("ELECTOR_PATH"),
             in_pod: set("KUBERNETES_SERVICE_HOST").or_else(|| set("POD_NAME")).is_some(),
+            traces: TracesEnvironment::from(set),
         }
     }
 
@@ -219,6 +226,7 @@ impl Config {
             admin,
             leader_address,
             shutdown_timeout,
+            traces,
             cache,
             cache_size,
             log_format,
@@ -275,6 +283,7 @@ impl Config {
         let pod = environment.pod_name.clone();
         let cache = cache.map(|folder| CacheConfig { folder, size: cache_size });
         let at_start = if environment.in_pod { AtStart::Awaited } else { AtStart::Required };
+        let traces = TracesConfig::new(traces, &environment.traces)?;
         let leader_address =
             leader_address.map_or_else(|| environment.leader_address(), |address| Ok(Some(address)))?;
         let tasks = vec![task];
@@ -286,6 +295,7 @@ impl Config {
             pod,
             log_format,
             admin,
+            traces,
             leader_address,
             shutdown_timeout,
             cache,

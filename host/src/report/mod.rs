@@ -12,6 +12,7 @@ pub mod metrics;
 mod modules;
 pub mod output;
 pub mod tasks;
+pub mod traces;
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -30,6 +31,7 @@ use crate::{
 };
 use metrics::{Began, RequestKind, RequestResult, TaskMetrics};
 use tasks::{Role, RunEnd, TaskTeller};
+use traces::TermTraces;
 
 /// Something that is worth a Kubernetes Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +72,7 @@ pub struct Report {
     /// Whom it is about.
     pub subject: Subject,
     metrics: TaskMetrics,
+    traces: TermTraces,
     state: TaskTeller,
     happenings: Option<mpsc::Sender<Happening>>,
 }
@@ -79,10 +82,11 @@ impl Report {
     pub fn new(
         subject: Subject,
         metrics: TaskMetrics,
+        traces: TermTraces,
         state: TaskTeller,
         happenings: Option<mpsc::Sender<Happening>>,
     ) -> Self {
-        Self { subject, metrics, state, happenings }
+        Self { subject, metrics, traces, state, happenings }
     }
 
     fn happened(&self, kind: HappeningKind, note: String) {
@@ -103,6 +107,7 @@ impl Report {
     pub fn leading(&self, term: Term, began: Began) {
         say!(info, self.subject, "leading", { token = term.token }; "this replica leads");
         self.metrics.leading(term.token, began);
+        self.traces.leading(term, began);
         self.state.leading(term);
         let note = format!("{} leads, with token {}", self.subject.identity, term.token);
         self.happened(HappeningKind::StartedLeading, note);
@@ -112,6 +117,7 @@ impl Report {
     pub fn released(&self, term: Term, why: Option<&str>) {
         say!(info, self.subject, "released", { token = term.token }; "the lease is released");
         self.metrics.term_ended("released");
+        self.traces.term_ended("released", None);
         let why = why.unwrap_or("no component has run");
         self.state.term_ended(term, true, why);
         let note = format!("{} has released the lease, token {}: {why}", self.subject.identity, term.token);
@@ -129,6 +135,7 @@ impl Report {
         say!(warn, self.subject, "lost", { token = term.token }; "the lease is lost: {reason}");
         self.state.term_ended(term, false, &reason);
         self.metrics.term_ended(how);
+        self.traces.term_ended(how, Some(&reason));
         let note = format!("{} has lost the lease, token {}: {reason}", self.subject.identity, term.token);
         self.happened(HappeningKind::Lost, note);
     }
@@ -180,9 +187,15 @@ impl Report {
         say!(warn, self.subject, "request-failed"; "could not {what}: {why}");
     }
 
+    /// The store is asked.
+    pub fn request_sent(&self, kind: RequestKind) {
+        self.traces.request_sent(kind);
+    }
+
     /// A request to the store was answered, or given up, after this long.
     pub fn request_ended(&self, kind: RequestKind, took: Duration, result: RequestResult) {
         self.metrics.request_ended(kind, took, result);
+        self.traces.request_ended(kind, result);
     }
 
     /// A renewal is sent, and the Lease had to be read first.
@@ -283,6 +296,7 @@ impl Report {
         }
         say!(info, self.subject, "guest-started", { token = term.token, digest = &**digest }; "the component starts");
         self.metrics.guest_started();
+        self.traces.guest_started(digest);
         self.state.run_started(term, digest);
     }
 
@@ -312,6 +326,7 @@ impl Report {
             Some(reason @ StopReason::Unresponsive) => &Outcome::Ended(reason),
             _ => outcome,
         };
+        let why_stopped = reason;
         let reason = reason.map(|reason| reason.to_string());
         let took_ms = took.map(|took| took.as_secs_f64() * 1e3);
         let (token, name) = (term.token, outcome.name());
@@ -327,6 +342,7 @@ impl Report {
             }
         }
         self.metrics.guest_ended(name, took);
+        self.traces.guest_stopped(outcome, why_stopped, took);
         self.state.run_ended(term, RunEnd { outcome: name, reason: reason.as_deref(), detail: outcome.detail(), took });
     }
 

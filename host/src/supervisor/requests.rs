@@ -54,6 +54,7 @@ impl<S: LeaseStore> Supervisor<S> {
             RequestKind::Renew | RequestKind::Read | RequestKind::Release => {}
         }
         self.requests.last = Some(kind);
+        self.report.request_sent(kind);
         let store = self.store.clone();
         let answer = async move {
             let result = match request {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use leasehold::guest::imports::http::{grant::HttpGrant, headers::TokenHeader};
+use leasehold::guest::imports::{
+    counts::CallCounts,
+    http::{grant::HttpGrant, headers::TokenHeader},
+};
 use leasehold_tests::{guest_bench::GuestBench, http_server::HttpServer};
 
 use super::{asked, grant, grant_trusting, run};
@@ -86,9 +89,16 @@ fn what_became_of_requests_is_counted() {
     run(
         &GuestBench::default(),
         granted,
-        &[&format!("repeat 3 {url}"), "GET http://evil.test/", "GET http://localhost:1/"],
+        &[
+            &format!("repeat 3 {url}"),
+            "GET http://evil.test/",
+            "GET http://localhost:1/",
+            "GET http://Kubernetes.default.svc/api",
+        ],
     );
-    assert_eq!((counts.answered.get(), counts.refused.get(), counts.failed.get()), (3, 1, 1));
+    let counted = |counts: &CallCounts| [counts.ok.get(), counts.refused.get(), counts.failed.get()];
+    assert_eq!(counted(&counts.http), [3, 1, 1]);
+    assert_eq!(counted(&counts.kubernetes), [0, 1, 0], "the API server, which is not granted");
 }
 
 #[test]

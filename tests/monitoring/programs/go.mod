@@ -1,4 +1,4 @@
-// The Prometheus and the promtool that the tests run, built by ../build.
+// The Prometheus and the promtool that the tests run, and a collector of spans, built by ../build.
 //
 // To move to another version: `go get github.com/prometheus/prometheus@VERSION`, then `go mod tidy`.
 module leasehold/tests/monitoring/programs
@@ -9,6 +9,8 @@ tool (
 	github.com/prometheus/prometheus/cmd/prometheus
 	github.com/prometheus/prometheus/cmd/promtool
 )
+
+require go.opentelemetry.io/collector/pdata v1.66.0
 
 require (
 	cloud.google.com/go/auth v0.23.2 // indirect
@@ -204,7 +206,6 @@ require (
 	go.opentelemetry.io/collector/consumer/xconsumer v0.160.0 // indirect
 	go.opentelemetry.io/collector/featuregate v1.66.0 // indirect
 	go.opentelemetry.io/collector/internal/componentalias v0.160.0 // indirect
-	go.opentelemetry.io/collector/pdata v1.66.0 // indirect
 	go.opentelemetry.io/collector/pdata/pprofile v0.160.0 // indirect
 	go.opentelemetry.io/collector/pipeline v1.66.0 // indirect
 	go.opentelemetry.io/collector/processor v1.66.0 // indirect

@@ -63,7 +63,7 @@ pub(super) struct CallbackLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct CacheLabels {
+pub(super) struct HostLabels {
     pub(super) result: &'static str,
 }
 

@@ -27,12 +27,13 @@ pub use self::{
 };
 use self::{
     labels::{
-        BuildLabels, CacheLabels, CallLabels, CallbackLabels, EndLabels, LeaseLabels, ModuleLabels, ReasonLabels,
+        BuildLabels, CallLabels, CallbackLabels, EndLabels, HostLabels, LeaseLabels, ModuleLabels, ReasonLabels,
         ResultLabels, StateLabels, TaskLabels,
     },
     process::Process,
     remaining::Remaining,
 };
+use super::traces::export::SpanCounts;
 use crate::guest::{cache::CacheCounts, cpu::CpuSeconds};
 
 /// Of all tasks of this host.
@@ -69,7 +70,8 @@ struct Families {
     progress: Family<TaskLabels, Gauge<f64, AtomicU64>>,
     callback_failures: Family<CallbackLabels, Counter>,
     dropped_events: Family<TaskLabels, Counter>,
-    cache: Family<CacheLabels, Counter>,
+    cache: Family<HostLabels, Counter>,
+    spans: Family<HostLabels, Counter>,
 }
 
 /// What metrics are put into: the registry; in a test, a list of their names.
@@ -116,6 +118,7 @@ impl Default for Families {
             callback_failures: Family::default(),
             dropped_events: Family::default(),
             cache: Family::default(),
+            spans: Family::default(),
         }
     }
 }
@@ -181,6 +184,8 @@ impl Families {
                 "Kubernetes Events that were not written because too many waited"
             cache "leasehold_module_cache"
                 "Modules in the cache of compiled ones, by what became of them"
+            spans "leasehold_trace_spans"
+                "Spans of traces, by what became of them: sent, dropped"
         }
         let build: Family<BuildLabels, Gauge> = Family::default();
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -193,6 +198,9 @@ impl Default for Metrics {
         let families = Families::default();
         let mut registry = Registry::default();
         families.put_into(&mut registry);
+        for result in ["sent", "dropped"] {
+            families.spans.get_or_create(&HostLabels { result }).inc_by(0);
+        }
         registry.register_collector(Box::new(Process::default()));
         Self { registry, families }
     }
@@ -217,7 +225,7 @@ impl Form {
 impl Metrics {
     /// Those of the cache of compiled modules, at 0.
     pub fn cache_counts(&self) -> CacheCounts {
-        let of = |result| self.families.cache.get_or_create_owned(&CacheLabels { result });
+        let of = |result| self.families.cache.get_or_create_owned(&HostLabels { result });
         CacheCounts {
             hits: of("hit"),
             misses: of("miss"),
@@ -226,6 +234,12 @@ impl Metrics {
             failed: of("failed"),
             evicted: of("evicted"),
         }
+    }
+
+    /// Those of traces.
+    pub fn span_counts(&self) -> SpanCounts {
+        let of = |result| self.families.spans.get_or_create_owned(&HostLabels { result });
+        SpanCounts { sent: of("sent"), dropped: of("dropped") }
     }
 
     /// All of them as text, and its media type.
