@@ -2,10 +2,10 @@
 //! reports progress, and nobody, one page or all there may be looking. A page is two event streams.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{Read, Write},
     net::TcpStream,
-    process::Command,
+    process::{Child, Command},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,10 +16,10 @@ use std::{
 
 use leasehold_tests::{
     build,
-    host_process::HostProcess,
+    host_process::PATIENCE,
     table::{Samples, table},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const TASKS: usize = 1000;
 const PAGES_MAX: usize = 16;
@@ -43,10 +43,21 @@ pub(crate) fn pages() {
     let text = json!({"leaseStore": store, "identity": "only", "admin": "127.0.0.1:0", "tasks": tasks});
     fs::write(&config, text.to_string()).expect("written");
     let mut command = Command::new(build::leasehold());
-    command.args(["run", "--log-format", "json", "--config"]).arg(config);
-    let host = HostProcess::spawn("only", command);
-    let address = host.wait_for_event("admin", 1).line["address"].as_str().expect("an address").to_owned();
-    host.wait_for_event("guest-started", TASKS);
+    // Into a file: a thousand lines a second are not to wait for who reads them here.
+    let log = folder.path().join("log");
+    command.args(["run", "--log-format", "json", "--config"]).arg(config).stdout(File::create(&log).expect("a file"));
+    let host = Host(command.spawn().expect("leasehold starts"));
+    let lines_with = |what: &str| -> Vec<String> {
+        let log = fs::read_to_string(&log).expect("text");
+        log.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+    };
+    let begun = Instant::now();
+    while lines_with("\"guest-started\"").len() < TASKS {
+        assert!(begun.elapsed() < PATIENCE, "its tasks do not start");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let admin: Value = serde_json::from_str(&lines_with("\"admin\"")[0]).expect("JSON");
+    let address = admin["address"].as_str().expect("an address").to_owned();
 
     let received = Arc::new(AtomicU64::new(0));
     let mut rows = table(&["pages", "its CPU, of a core", "sent a second", "/livez p50", "/livez p99"]);
@@ -61,7 +72,8 @@ pub(crate) fn pages() {
         }
         open = pages;
         thread::sleep(SETTLED_AFTER);
-        let (cpu, bytes, begun) = (cpu_of_control_thread(host.id()), received.load(Ordering::Relaxed), Instant::now());
+        let (cpu, bytes, begun) =
+            (cpu_of_control_thread(host.0.id()), received.load(Ordering::Relaxed), Instant::now());
         let mut answers = Samples::new();
         while begun.elapsed() < MEASURED {
             let asked = Instant::now();
@@ -70,7 +82,7 @@ pub(crate) fn pages() {
             thread::sleep(Duration::from_millis(20));
         }
         let seconds = begun.elapsed().as_secs_f64();
-        let cpu = (cpu_of_control_thread(host.id()) - cpu).as_secs_f64() / seconds;
+        let cpu = (cpu_of_control_thread(host.0.id()) - cpu).as_secs_f64() / seconds;
         let bytes = (received.load(Ordering::Relaxed) - bytes) as f64 / seconds / 1024.0;
         rows.add_row([
             pages.to_string(),
@@ -82,6 +94,17 @@ pub(crate) fn pages() {
     }
     println!("{TASKS} tasks that print and report, on the thread that renews their Leases:\n");
     println!("{rows}\n");
+}
+
+/// Ended when it is dropped.
+struct Host(Child);
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Already gone is fine.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// All that comes.
