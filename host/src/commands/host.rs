@@ -167,7 +167,9 @@ pub(super) fn host(
             }
         };
         let Host { shutdown, liveness, farewell, .. } = &host;
-        running.until_ended(signals, Ending { shutdown, liveness, farewell, timeout: shutdown_timeout }).await
+        running
+            .until_ended(signals, Ending { shutdown, liveness: liveness.clone(), farewell, timeout: shutdown_timeout })
+            .await
     });
     // Who has asked a second time does not wait any more.
     if let (Some(exporter), Ok(())) = (exporter, &result) {

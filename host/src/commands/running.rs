@@ -1,6 +1,6 @@
 //! What the host process has started, until it has ended: signals, and the end of all.
 
-use std::{pin::pin, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -44,7 +44,7 @@ pub(super) struct Ending<'a> {
     /// Becomes true when it was asked to.
     pub(super) shutdown: &'a watch::Sender<bool>,
     /// Whether it still can do its work.
-    pub(super) liveness: &'a Liveness,
+    pub(super) liveness: Arc<Liveness>,
     /// What its tasks wait for.
     pub(super) farewell: &'a Farewell,
     /// How long it may take when it was asked to.
@@ -58,7 +58,7 @@ impl Running {
     /// A defect; or it was asked twice; or it has not ended in time.
     pub(super) async fn until_ended(mut self, mut signals: Signals, ending: Ending<'_>) -> anyhow::Result<()> {
         let Ending { shutdown, liveness, farewell, timeout } = ending;
-        let mut stuck = pin!(liveness.given_up(LOOK_EVERY));
+        let mut stuck = liveness.given_up(LOOK_EVERY);
         let mut pod_deleted = self.pod_deleted.fuse();
         // The kubelet's own word for what was heard of already.
         let mut signal_to_come = false;
@@ -77,6 +77,7 @@ impl Running {
                     bail!("what follows a task's module failed, which is a defect: {panicked}")
                 }
                 stuck = &mut stuck => {
+                    let stuck = stuck.context("what looks whether this host moves failed, which is a defect")?;
                     bail!("{stuck}, and it has not moved again, which is a defect: ending, to be started anew")
                 }
                 name = signals.next() => {
@@ -204,9 +205,9 @@ mod tests {
     /// What the host ends with, unasked.
     async fn ended(running: Running) -> String {
         let signals = Signals::listen().expect("signals");
-        let liveness = Liveness::new(Pulse::default());
+        let liveness = Arc::new(Liveness::new(Pulse::default()));
         let (shutdown, farewell) = (watch::Sender::new(false), Farewell::default());
-        let ending = Ending { shutdown: &shutdown, liveness: &liveness, farewell: &farewell, timeout: Duration::MAX };
+        let ending = Ending { shutdown: &shutdown, liveness, farewell: &farewell, timeout: Duration::MAX };
         let ended = running.until_ended(signals, ending).await;
         ended.expect_err("nobody has asked it to end").to_string()
     }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use leasehold_core::time::BootTime;
+use tokio::task::JoinHandle;
 
 use crate::clock;
 
@@ -103,18 +104,21 @@ impl Liveness {
         parts.iter().filter_map(|(part, pulse)| Some(Stuck(part.clone(), pulse.late(now)?))).collect()
     }
 
-    /// Looks each `pause`, and comes when something has not moved for so many looks that it will not any more.
+    /// Looks each `pause`, and ends when something has not moved for so many looks that it will not any more.
     ///
-    /// # Cancel safety
-    /// Dropped, it forgets how often it has looked.
-    pub async fn given_up(&self, pause: Duration) -> Stuck {
-        let mut vigil = Vigil::default();
-        loop {
-            tokio::time::sleep(pause).await;
-            if let Some(stuck) = vigil.look(self.stuck()) {
-                return stuck;
+    /// A task of its own, to be spawned on the thread of the loops: it waits in the same queue as they do, behind those
+    /// that are due already, so that between two looks each loop has had its turn, however long that takes a machine
+    /// that has too much to do.
+    pub fn given_up(self: Arc<Self>, pause: Duration) -> JoinHandle<Stuck> {
+        tokio::spawn(async move {
+            let mut vigil = Vigil::default();
+            loop {
+                tokio::time::sleep(pause).await;
+                if let Some(stuck) = vigil.look(self.stuck()) {
+                    return stuck;
+                }
             }
-        }
+        })
     }
 }
 
@@ -178,7 +182,25 @@ mod tests {
     async fn what_does_not_move_any_more_is_given_up_without_being_asked() {
         let ticker = Pulse::default();
         ticker.due(Some(BootTime::from_nanos(1)));
-        let given_up = Liveness::new(ticker).given_up(Duration::from_millis(1)).await;
-        assert_eq!(given_up.0, Part::Ticker);
+        let given_up = Arc::new(Liveness::new(ticker)).given_up(Duration::from_millis(1)).await;
+        assert_eq!(given_up.expect("it looks").0, Part::Ticker);
+    }
+
+    /// A thousand loops that each had to wait for somebody who reads the log, say.
+    #[tokio::test]
+    async fn loops_that_move_slowly_because_there_are_many_are_not_given_up() {
+        let liveness = Arc::new(Liveness::new(Pulse::default()));
+        let given_up = liveness.clone().given_up(Duration::from_millis(1));
+        let mut loops = tokio::task::JoinSet::new();
+        for number in 0..1000 {
+            let pulse = liveness.of_loop(&number.to_string());
+            pulse.due(Some(BootTime::from_nanos(1)));
+            loops.spawn(async move {
+                std::thread::sleep(Duration::from_millis(2));
+                pulse.due(None);
+            });
+        }
+        loops.join_all().await;
+        assert!(!given_up.is_finished(), "{:?}", given_up.await);
     }
 }
