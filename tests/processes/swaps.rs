@@ -130,6 +130,7 @@ fn a_replica_that_has_only_what_was_refused_tries_it_once_and_leaves_the_lease_t
 fn a_module_waits_for_the_next_term_where_the_policy_says_so() {
     let swapped = Swapped::begin_with("heartbeat");
     let mut leader = swapped.host("first", &["--swap", "next-term"]);
+    let runs = leader.wait_for_event("guest-started", 1);
     leader.wait_for("beat", of_guest("beat 1,"));
     let standby = swapped.host("second", &["--swap", "next-term"]);
     standby.wait_for_event("new-leader", 1);
@@ -140,6 +141,11 @@ fn a_module_waits_for_the_next_term_where_the_policy_says_so() {
     leader.wait_until("more beats", |events| {
         (events.iter().filter(|event| event.name() == "guest-output").count() > beats + 3).then_some(())
     });
+    // With a renewal, it stands on the Lease too.
+    let on_lease = leader.wait_until("waiting module on the lease", |_| {
+        Some(lease(swapped.leases.path(), "task")).filter(|lease| !lease["waitingModule"].is_null())
+    });
+    assert_eq!((&on_lease["waitingModule"], &on_lease["module"]), (&digest(&waits).into(), &digest(&runs).into()));
     leader.signal(Signal::INT);
     leader.wait();
     assert_eq!(only(leader.events_named("guest-stopped")).line["reason"], "shutdown");

@@ -120,6 +120,7 @@ pub(crate) async fn every_field_is_read_as_it_was_written<P: Place>() {
         checkpoint: saving(&LeaseRecord::default(), *b"state").checkpoint,
         modules: Box::new(LeaseModules {
             module: Some(format!("sha256:{}", "1".repeat(64)).into()),
+            waiting: Some(format!("sha256:{}", "4".repeat(64)).into()),
             good: Some(format!("sha256:{}", "2".repeat(64)).into()),
             refused: Some(format!("sha256:{}", "3".repeat(64)).into()),
         }),
@@ -144,6 +145,7 @@ pub(crate) async fn every_field_is_read_as_it_was_written<P: Place>() {
         LeaseRecord { step_down: None, ..full.clone() },
         LeaseRecord { checkpoint: None, ..full.clone() },
         LeaseRecord { modules: Box::default(), ..full.clone() },
+        LeaseRecord { modules: Box::new(LeaseModules { waiting: None, ..*full.modules.clone() }), ..full.clone() },
         LeaseRecord { modules: Box::new(LeaseModules { refused: None, ..*full.modules.clone() }), ..full.clone() },
         LeaseRecord::default(),
         full.clone(),

@@ -57,6 +57,8 @@ pub struct LeaseRecord {
 pub struct LeaseModules {
     /// Annotation `leasehold.dev/module`: what runs in the holder's term.
     pub module: Option<Digest>,
+    /// Annotation `leasehold.dev/waiting-module`: what is ready on the holder, while another one runs. For people alone.
+    pub waiting: Option<Digest>,
     /// Annotation `leasehold.dev/good-module`: the newest that has come through its probation.
     pub good: Option<Digest>,
     /// Annotation `leasehold.dev/refused-module`: one that has failed in its probation, and is not to be run by

@@ -124,6 +124,7 @@ impl EventWriter {
             HappeningKind::Released => ("Normal", "Release", "StoppedLeading"),
             HappeningKind::Lost => ("Warning", "Stop", "StoppedLeading"),
             HappeningKind::ModuleSwapped => ("Normal", "Swap", "ModuleSwapped"),
+            HappeningKind::ModuleWaits => ("Normal", "Swap", "ModuleWaiting"),
             HappeningKind::ModuleRejected => ("Warning", "Swap", "ModuleRejected"),
             HappeningKind::ModuleRolledBack => ("Warning", "Swap", "ModuleRolledBack"),
         };

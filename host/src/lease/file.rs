@@ -22,7 +22,7 @@ use std::{
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use leasehold_core::{
-    lease::{LeaseRecord, Observation, Version},
+    lease::{LeaseModules, LeaseRecord, Observation, Version},
     ports::{LeaseStore, StoreError, StoreFailure, WatchUpdate},
     time::WallTime,
 };
@@ -63,6 +63,7 @@ pub(super) struct Stored {
     /// In base64.
     checkpoint: Option<String>,
     module: Option<String>,
+    waiting_module: Option<String>,
     good_module: Option<String>,
     refused_module: Option<String>,
     #[serde(flatten)]
@@ -335,11 +336,12 @@ impl From<Stored> for LeaseRecord {
             // No API server picks anybody here.
             coordination: None,
             checkpoint: stored.checkpoint.as_deref().map(checkpoint::read),
-            modules: modules::read(
-                stored.module.as_deref(),
-                stored.good_module.as_deref(),
-                stored.refused_module.as_deref(),
-            ),
+            modules: Box::new(LeaseModules {
+                module: modules::read(stored.module.as_deref()),
+                waiting: modules::read(stored.waiting_module.as_deref()),
+                good: modules::read(stored.good_module.as_deref()),
+                refused: modules::read(stored.refused_module.as_deref()),
+            }),
         }
     }
 }
@@ -358,6 +360,7 @@ impl From<LeaseRecord> for Stored {
             step_down: record.step_down,
             checkpoint: record.checkpoint.as_ref().map(checkpoint::text),
             module: modules::text(record.modules.module.as_ref()),
+            waiting_module: modules::text(record.modules.waiting.as_ref()),
             good_module: modules::text(record.modules.good.as_ref()),
             refused_module: modules::text(record.modules.refused.as_ref()),
             beside: serde_json::Map::new(),

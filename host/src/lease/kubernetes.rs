@@ -15,7 +15,7 @@ use kube::{
     api::{ApiResource, DynamicObject, PostParams},
 };
 use leasehold_core::{
-    lease::{Coordination, LeaseRecord, Observation, Version},
+    lease::{Coordination, LeaseModules, LeaseRecord, Observation, Version},
     ports::{LeaseStore, StoreError, StoreFailure, WatchUpdate},
     time::WallTime,
 };
@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     CHECKPOINT_ANNOTATION, GOOD_MODULE_ANNOTATION, MODULE_ANNOTATION, REFUSED_MODULE_ANNOTATION, STEP_DOWN_ANNOTATION,
-    TASK_ANNOTATION, TOKEN_ANNOTATION, checkpoint, modules,
+    TASK_ANNOTATION, TOKEN_ANNOTATION, WAITING_MODULE_ANNOTATION, checkpoint, modules,
     room::Room,
     shared::{self, SharedWatch},
 };
@@ -249,11 +249,12 @@ pub(crate) fn record(object: &DynamicObject) -> Result<LeaseRecord, Malformed> {
             Box::new(Coordination { strategy, preferred_holder })
         }),
         checkpoint: object.annotations().get(CHECKPOINT_ANNOTATION).map(|text| checkpoint::read(text)),
-        modules: modules::read(
-            annotation(MODULE_ANNOTATION).as_deref(),
-            annotation(GOOD_MODULE_ANNOTATION).as_deref(),
-            annotation(REFUSED_MODULE_ANNOTATION).as_deref(),
-        ),
+        modules: Box::new(LeaseModules {
+            module: modules::read(annotation(MODULE_ANNOTATION).as_deref()),
+            waiting: modules::read(annotation(WAITING_MODULE_ANNOTATION).as_deref()),
+            good: modules::read(annotation(GOOD_MODULE_ANNOTATION).as_deref()),
+            refused: modules::read(annotation(REFUSED_MODULE_ANNOTATION).as_deref()),
+        }),
     })
 }
 
@@ -300,6 +301,7 @@ fn write_into(object: &mut DynamicObject, record: &LeaseRecord) {
         (STEP_DOWN_ANNOTATION, step_down.clone()),
         (CHECKPOINT_ANNOTATION, checkpoint.as_ref().map(checkpoint::text)),
         (MODULE_ANNOTATION, modules::text(modules.module.as_ref())),
+        (WAITING_MODULE_ANNOTATION, modules::text(modules.waiting.as_ref())),
         (GOOD_MODULE_ANNOTATION, modules::text(modules.good.as_ref())),
         (REFUSED_MODULE_ANNOTATION, modules::text(modules.refused.as_ref())),
     ];

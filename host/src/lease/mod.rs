@@ -21,6 +21,8 @@ pub const STEP_DOWN_ANNOTATION: &str = "leasehold.dev/step-down";
 pub const CHECKPOINT_ANNOTATION: &str = "leasehold.dev/checkpoint";
 /// The annotation that names the module that runs in the holder's term, by its digest.
 pub const MODULE_ANNOTATION: &str = "leasehold.dev/module";
+/// The annotation that names the module that is ready while another one runs.
+pub const WAITING_MODULE_ANNOTATION: &str = "leasehold.dev/waiting-module";
 /// The annotation that names the newest module that has come through its probation.
 pub const GOOD_MODULE_ANNOTATION: &str = "leasehold.dev/good-module";
 /// The annotation that names, by its digest, a module that failed soon after its start, and that nobody is to try again.

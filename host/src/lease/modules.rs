@@ -1,13 +1,12 @@
 //! Modules as they stand on a Lease: by their digests, and nothing else is taken for one.
 
-use leasehold_core::{lease::LeaseModules, task::Digest};
+use leasehold_core::task::Digest;
 
 use crate::config::parse_digest;
 
-/// What these texts say, of which somebody may have edited any.
-pub(super) fn read<'a>(module: Option<&'a str>, good: Option<&'a str>, refused: Option<&'a str>) -> Box<LeaseModules> {
-    let digest = |text: Option<&str>| text.and_then(|text| parse_digest(text).ok());
-    Box::new(LeaseModules { module: digest(module), good: digest(good), refused: digest(refused) })
+/// What such a text says, which somebody may have edited.
+pub(super) fn read(text: Option<&str>) -> Option<Digest> {
+    text.and_then(|text| parse_digest(text).ok())
 }
 
 /// The text of one.
@@ -24,10 +23,9 @@ mod tests {
         let digest = format!("sha256:{}", "0a".repeat(32));
         let long = format!("{digest}00");
         for edited in ["", "?", "sha256:", "sha256:abc", &long, &"x".repeat(100_000)] {
-            assert_eq!(read(Some(edited), None, Some(edited)), Box::default(), "{edited:.80}");
+            assert_eq!(read(Some(edited)), None, "{edited:.80}");
         }
-        let read = read(Some(&digest), None, None);
-        assert_eq!(text(read.module.as_ref()), Some(digest));
-        assert_eq!((read.good, read.refused), (None, None));
+        assert_eq!(read(None), None);
+        assert_eq!(text(read(Some(&digest)).as_ref()), Some(digest));
     }
 }

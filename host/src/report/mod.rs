@@ -53,6 +53,8 @@ pub enum HappeningKind {
     Lost,
     /// Another module runs.
     ModuleSwapped,
+    /// A new module is ready, while another one runs.
+    ModuleWaits,
     /// A new module is not taken.
     ModuleRejected,
     /// A new module has failed, and the one before runs again.

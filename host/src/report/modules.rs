@@ -59,5 +59,7 @@ impl Report {
     pub fn module_waits(&self, digest: &Digest, why: Waits) {
         say!(info, self.subject, "module-waiting", { digest = &**digest }; "the new module waits: {}", words(why));
         self.metrics.swap_result("waited");
+        let note = format!("{} has {digest} ready: {}", self.subject.identity, words(why));
+        self.happened(HappeningKind::ModuleWaits, note);
     }
 }

@@ -49,10 +49,10 @@ impl Election {
 
     /// Who takes the Lease has yet to go by what stands there, and so leaves it, but for what is about to run.
     pub(super) fn modules_to_begin_with(&self, on_lease: LeaseModules) -> LeaseModules {
-        let LeaseModules { module, good, refused } = self.modules.clone();
+        let own = self.modules.clone();
         match on_lease == LeaseModules::default() {
-            true => LeaseModules { module, good, refused },
-            false => LeaseModules { module: module.or(on_lease.module), ..on_lease },
+            true => own,
+            false => LeaseModules { module: own.module.or(on_lease.module), waiting: own.waiting, ..on_lease },
         }
     }
 }

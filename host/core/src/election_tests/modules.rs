@@ -10,7 +10,7 @@ use crate::{
 
 fn modules(module: &str, good: &str, refused: &str) -> LeaseModules {
     let of = |name: &str| (!name.is_empty()).then(|| name.into());
-    LeaseModules { module: of(module), good: of(good), refused: of(refused) }
+    LeaseModules { module: of(module), waiting: None, good: of(good), refused: of(refused) }
 }
 
 fn saying(modules: LeaseModules, seen: Observation) -> Observation {

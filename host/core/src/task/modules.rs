@@ -92,7 +92,7 @@ impl Modules {
 
     /// What stands on the Lease, for whoever does not write it.
     pub(super) fn hear(&mut self, on_lease: &LeaseModules) {
-        let LeaseModules { module, good, refused } = on_lease;
+        let LeaseModules { module, waiting: _, good, refused } = on_lease;
         if good.is_some() {
             self.good.clone_from(good);
         }
@@ -193,7 +193,7 @@ impl Modules {
     /// is what runs in this term.
     pub(super) fn news(&mut self, running: Option<(&Module, Term)>) -> Vec<SwapNotice> {
         // That one is asked to stop for another is told anyway.
-        let waits = self.waits(running).filter(|(_, why)| *why != Waits::ForStop);
+        let waits = running.and_then(|(running, _)| self.waits(running)).filter(|(_, why)| *why != Waits::ForStop);
         let mut news = Vec::new();
         if waits.as_ref().map(|(digest, _)| digest) != self.told_waiting.as_ref() {
             self.told_waiting = waits.as_ref().map(|(digest, _)| digest.clone());
@@ -212,14 +212,15 @@ impl Modules {
     /// What the Lease is to say. `runs` is what runs, or is to, in this term.
     pub(super) fn on_lease(&self, runs: Option<&Module>) -> LeaseModules {
         let module = runs.map(|module| module.digest.clone());
-        LeaseModules { module, good: self.good.clone(), refused: self.refused.clone() }
+        let waiting = runs.and_then(|runs| self.waits(runs)).map(|(digest, _)| digest);
+        LeaseModules { module, waiting, good: self.good.clone(), refused: self.refused.clone() }
     }
 
     pub(super) fn view(&self, running: Option<(&Module, Term)>) -> ModulesView {
         ModulesView {
             runs: running.map(|(module, _)| module.digest.clone()),
             next: self.wanted().map(|module| module.digest.clone()),
-            waits: self.waits(running),
+            waits: running.and_then(|(running, _)| self.waits(running)),
             good: self.good.clone(),
             refused: self.refused.clone(),
         }
@@ -231,8 +232,8 @@ impl Modules {
         self.offered.iter().chain(&self.kept).chain(started).any(|module| module.digest == *digest)
     }
 
-    fn waits(&self, running: Option<(&Module, Term)>) -> Option<(Digest, Waits)> {
-        let (running, _) = running?;
+    /// What is ready beside what runs, and what it waits for.
+    fn waits(&self, running: &Module) -> Option<(Digest, Waits)> {
         let waiting = self.wanted().filter(|wanted| *wanted != running)?;
         let why = match self.policy {
             SwapPolicy::Now => Waits::ForStop,

@@ -129,14 +129,14 @@ impl Bench {
     /// The Lease is seen to say this about modules: what runs, what has worked, what is refused.
     pub(super) fn lease_says(&mut self, at_ms: u64, runs: &str, good: &str, refused: &str) -> Vec<Command> {
         let of = |name: &str| (!name.is_empty()).then(|| digest(name));
-        let on_lease = LeaseModules { module: of(runs), good: of(good), refused: of(refused) };
+        let on_lease = LeaseModules { module: of(runs), waiting: None, good: of(good), refused: of(refused) };
         self.task.hear(&self.leadership, &on_lease);
         self.run_until(at_ms)
     }
 
     /// What it would write there: in the same order.
     pub(super) fn writes(&self) -> [String; 3] {
-        let LeaseModules { module, good, refused } = self.task.on_lease(&self.leadership);
+        let LeaseModules { module, waiting: _, good, refused } = self.task.on_lease(&self.leadership);
         [module, good, refused].map(|digest| digest.map(|digest| digest.to_string()).unwrap_or_default())
     }
 

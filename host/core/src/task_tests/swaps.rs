@@ -186,6 +186,19 @@ fn drain_waits_until_the_task_returns_by_itself() {
 }
 
 #[test]
+fn the_lease_says_what_waits_for_as_long_as_it_does() {
+    let mut bench = Bench::running_with(policy(SwapPolicy::Drain));
+    let waiting = |bench: &Bench| bench.task.on_lease(&bench.leadership).waiting;
+    assert_eq!(waiting(&bench), None);
+    bench.module(60_000, "b");
+    assert_eq!(waiting(&bench), Some(digest("b")));
+    bench.module(61_000, "c");
+    assert_eq!(waiting(&bench), Some(digest("c")));
+    bench.ended(62_000, 1, Outcome::Returned);
+    assert_eq!(waiting(&bench), None);
+}
+
+#[test]
 fn drain_does_not_keep_a_task_that_releases_from_releasing() {
     let mut bench = Bench::running_with(TaskConfig { on_return: OnReturn::Release, ..policy(SwapPolicy::Drain) });
     bench.module(60_000, "b");

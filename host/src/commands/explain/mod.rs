@@ -126,6 +126,7 @@ fn says(status: &LeaseStatus) -> Vec<(&'static str, String)> {
         ("duration", status.lease_duration_seconds.map(|seconds| format!("{seconds}s"))),
         ("fencing token", status.token.map(|token| token.to_string())),
         ("module", text(&status.module)),
+        ("waiting module", text(&status.waiting_module)),
         ("refused module", text(&status.refused_module)),
         ("checkpoint", status.checkpoint_bytes.map(|bytes| format!("{bytes} B"))),
         ("asked to step down", text(&status.step_down)),

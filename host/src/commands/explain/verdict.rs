@@ -180,6 +180,12 @@ impl Case<'_> {
     /// What else a person should know.
     fn beside(&self) -> Vec<String> {
         let mut sentences = Vec::new();
+        if let Some(waiting) = &self.status.waiting_module {
+            sentences.push(format!(
+                "Module {} is ready, and takes over when the one that runs has come to its end, or with the next term.",
+                printable(waiting)
+            ));
+        }
         if let Some(refused) = &self.status.refused_module {
             sentences.push(format!(
                 "Module {} failed soon after it was started, and no replica tries it again: give another one.",

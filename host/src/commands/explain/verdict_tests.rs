@@ -50,6 +50,8 @@ fn a_lease_that_is_held_and_renewed_is_well() {
     says(&facts, "12:00:12", &["pod-1_0a holds it and has renewed it 1s ago", "All is as it should be"], &["Nobody"]);
     let asked = of_lease(|lease| lease.record.step_down = Some("pod-1_0a".into()));
     says(&asked, "12:00:12", &["asked to step down"], &["All is as it should be"]);
+    let waiting = of_lease(|lease| lease.record.modules.waiting = Some("sha256:new".into()));
+    says(&waiting, "12:00:12", &["Module sha256:new is ready, and takes over when"], &["failed soon"]);
     let refused = of_lease(|lease| lease.record.modules.refused = Some("sha256:bad".into()));
     says(&refused, "12:00:12", &["Module sha256:bad failed soon after it was started"], &[]);
 }

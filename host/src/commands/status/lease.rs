@@ -82,6 +82,8 @@ pub(in crate::commands) struct LeaseStatus {
     pub(in crate::commands) token: Option<u64>,
     /// The digest of the module that runs.
     pub(in crate::commands) module: Option<String>,
+    /// The digest of the module that is ready, and waits for that one's end.
+    pub(in crate::commands) waiting_module: Option<String>,
     /// The digest of a module that failed soon after its start, and is not tried again.
     pub(in crate::commands) refused_module: Option<String>,
     /// Who is asked to step down.
@@ -133,6 +135,7 @@ impl SeenLease {
             task: record.task.clone(),
             token: record.token,
             module: record.modules.module.as_ref().map(ToString::to_string),
+            waiting_module: record.modules.waiting.as_ref().map(ToString::to_string),
             refused_module: record.modules.refused.as_ref().map(ToString::to_string),
             step_down: record.step_down.clone(),
             checkpoint_bytes: match &record.checkpoint {

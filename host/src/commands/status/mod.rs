@@ -230,6 +230,7 @@ mod tests {
             "strategy",
             "task",
             "token",
+            "waitingModule",
         ];
         let mut sorted = fields.clone();
         sorted.sort_unstable();

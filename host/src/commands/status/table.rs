@@ -45,7 +45,8 @@ impl Columns {
             ("MODULE", |lease| digest(lease.module.as_deref())),
         ]);
         if self.wide {
-            columns.extend::<[Column; 7]>([
+            columns.extend::<[Column; 8]>([
+                ("WAITING", |lease| digest(lease.waiting_module.as_deref())),
                 ("REFUSED", |lease| digest(lease.refused_module.as_deref())),
                 ("DURATION", |lease| {
                     lease.lease_duration_seconds.map_or(NOTHING.to_owned(), |seconds| age(seconds as f64))
@@ -220,6 +221,7 @@ mod tests {
         let task = SeenLease { kind: Kind::Task, ..held("nightly") };
         let task = LeaseStatus {
             module: Some(format!("sha256:{}", "0123456789abcdef".repeat(4))),
+            waiting_module: Some(format!("sha256:{}", "a".repeat(64))),
             refused_module: Some(format!("sha256:{}", "fedcba9876543210".repeat(4))),
             task: Some("nightly".into()),
             token: Some(4711),
@@ -251,8 +253,8 @@ jobs       free                  application  free     -             1s ago    -
         let columns = Columns { namespace: false, wide: true, time: false };
         let table = columns.lines(&examples()[..1], false).join("\n");
         let golden = "\
-LEASE    KIND  STATE  HOLDER    RENEWED  HELD FOR  TOKEN  TASK     MODULE        REFUSED       DURATION  TRANSITIONS  CHECKPOINT  STRATEGY  PREFERRED  PROBLEM
-nightly  task  held   pod-1_0a  1s ago   12s       4711   nightly  0123456789ab  fedcba987654  15s       3            8 B         -         -          -";
+LEASE    KIND  STATE  HOLDER    RENEWED  HELD FOR  TOKEN  TASK     MODULE        WAITING       REFUSED       DURATION  TRANSITIONS  CHECKPOINT  STRATEGY  PREFERRED  PROBLEM
+nightly  task  held   pod-1_0a  1s ago   12s       4711   nightly  0123456789ab  aaaaaaaaaaaa  fedcba987654  15s       3            8 B         -         -          -";
         assert_eq!(table, golden);
     }
 
