@@ -247,17 +247,18 @@ fn many_swaps_in_a_row_leave_nothing_behind_and_cost_no_term() {
     let before = ProcessUse::of(host.id()).expect("it runs");
     (20..20 + swaps).for_each(&mut swap_to);
     let begun = Instant::now();
-    // Threads that have read and compiled wait for more of that for ten seconds.
+    // Threads that have read and compiled wait for more of that for ten seconds; a few always do.
+    let threads_max = before.threads + 4;
     let after = loop {
         let after = ProcessUse::of(host.id()).expect("it runs");
-        if after.threads <= before.threads || begun.elapsed() > PATIENCE {
+        if after.threads <= threads_max || begun.elapsed() > PATIENCE {
             break after;
         }
         std::thread::sleep(Duration::from_millis(100));
     };
     let grown = after.resident_bytes.saturating_sub(before.resident_bytes);
     println!("{swaps} swaps: {before:?}, then {after:?}");
-    assert!(after.files <= before.files + 4 && after.threads <= before.threads, "{before:?}, then {after:?}");
+    assert!(after.files <= before.files + 4 && after.threads <= threads_max, "{before:?}, then {after:?}");
     // A module of this size takes a quarter of a MiB and more.
     let bound = 12 * 1024 * 1024 + u64::from(swaps) * 32 * 1024;
     assert!(grown < bound, "{grown} bytes more after {swaps} swaps: {before:?}, then {after:?}");
