@@ -10,8 +10,8 @@ use leasehold_core::task::Digest;
 use crate::{
     commands::{Language, Output},
     config::{
-        Allow, AllowKubernetes, CallbackTime, Collector, CosignKey, EnvVar, LeaderAddress, Name, OnReturnArg, Origin,
-        Poll, ProgressDeadline, Reference, StoreChoice, SwapArg, parse_digest, parse_size,
+        Allow, AllowKubernetes, CallbackTime, Collector, CosignKey, EnvVar, LeaderAddress, LeaderLabel, Name,
+        OnReturnArg, Origin, Poll, ProgressDeadline, Reference, StoreChoice, SwapArg, parse_digest, parse_size,
     },
     guest::{
         files::Folder,
@@ -144,11 +144,11 @@ pub struct RunArgs {
     /// Several tasks, from a YAML file, instead of one by flags
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "module", "name", "lease", "namespace", "lease_store", "lease_duration", "renew_deadline", "retry_period",
-        "coordinated", "binary_version", "emulation_version", "identity", "adopt", "digest", "plain_http",
+        "no_early_takeover", "coordinated", "binary_version", "emulation_version", "identity", "adopt", "digest", "plain_http",
         "registry_ca_file", "pull_secret", "cosign_key", "poll", "guest_args", "env", "memory",
         "stop_grace", "progress_deadline", "callback_time", "on_return", "swap", "probation", "allow_http", "allow_kubernetes", "allow_tcp",
         "allow_files",
-        "admin", "traces", "leader_address", "shutdown_timeout", "cache", "cache_size",
+        "leader_label", "admin", "traces", "leader_address", "shutdown_timeout", "cache", "cache_size",
     ])]
     pub config: Option<PathBuf>,
     /// The task's name, for logs and on the Lease [default: the Lease's name, else the file's]
@@ -172,6 +172,10 @@ pub struct RunArgs {
     /// How long until a failed renewal is tried again
     #[arg(long, default_value = "2s")]
     pub retry_period: Duration,
+    /// Wait the lease of a crashed leader out, also where the kubelet reports its container ended: for who drives an
+    /// application in another container
+    #[arg(long)]
+    pub no_early_takeover: bool,
     /// Stand as a candidate and let the API server pick the leader (coordinated leader election; the cluster has to
     /// serve LeaseCandidate)
     #[arg(long)]
@@ -228,6 +232,9 @@ pub struct RunArgs {
     /// again; 0s switches that off
     #[arg(long, default_value = "30s")]
     pub probation: Duration,
+    /// Label this replica's Pod while it leads, for a Service to select; without a value it is `true`
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub leader_label: Option<LeaderLabel>,
     /// Serve /livez, /readyz, /metrics and /tasks over HTTP at this address (0.0.0.0:8080, say)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,

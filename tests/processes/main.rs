@@ -17,6 +17,7 @@ mod folder;
 mod http;
 mod kubernetes_api;
 mod leader_endpoint;
+mod leader_label;
 mod manifests;
 mod metrics;
 mod one_task;

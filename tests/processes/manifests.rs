@@ -2,6 +2,7 @@
 //! started by hand.
 
 mod apply;
+mod label;
 mod pod;
 mod rights;
 mod sidecar;
@@ -25,8 +26,11 @@ use serde_json::json;
 use tempfile::TempDir;
 
 /// Everything in `deploy/` that a person applies.
-const KUSTOMIZATIONS: [&str; 5] =
-    ["base", "overlays/kind", "overlays/configmap-api", "overlays/many-tasks", KAFKA_SIDECAR];
+const KUSTOMIZATIONS: [&str; 6] =
+    ["base", "overlays/kind", "overlays/configmap-api", "overlays/many-tasks", LEADER_SERVICE, KAFKA_SIDECAR];
+
+/// The leader's Pod is labelled.
+const LEADER_SERVICE: &str = "overlays/leader-service";
 
 /// Its task needs an application beside the host.
 const KAFKA_SIDECAR: &str = "overlays/kafka-sidecar";
@@ -63,9 +67,13 @@ fn cluster() -> &'static Cluster {
 
 impl Cluster {
     fn kubectl(&self, args: &[&str]) -> Output {
+        self.kubectl_with(self.plane.kubeconfig(), args)
+    }
+
+    fn kubectl_with(&self, kubeconfig: &Path, args: &[&str]) -> Output {
         Command::new(build::kubectl())
             .args(args)
-            .env("KUBECONFIG", self.plane.kubeconfig())
+            .env("KUBECONFIG", kubeconfig)
             // Its cache of what the API server has goes there.
             .env("HOME", self.folder.path())
             .stdin(Stdio::null())

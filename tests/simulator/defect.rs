@@ -94,6 +94,14 @@ pub(crate) enum Defect {
     SwapsStepDown,
     /// Modules that fail are not rolled back.
     BadModulesStay,
+    /// A label counts as taken off when that is asked for.
+    LabelDeclaredOff,
+    /// Pods are patched whatever version they have.
+    LabelPatchesBlind,
+    /// A Pod that is seen without the label is believed not to get it any more.
+    LabelLooksTrusted,
+    /// What a leader before has left is not taken off.
+    LabelLeftOnOthers,
     /// One fault never ends: nobody can reach the store any more.
     NeverHeals,
 }
@@ -108,6 +116,14 @@ impl Defect {
                 | Self::StartsWhatIsOffered
                 | Self::SwapsStepDown
                 | Self::BadModulesStay
+        )
+    }
+
+    /// It is found by what becomes of the leader's label.
+    pub(crate) fn is_about_labels(self) -> bool {
+        matches!(
+            self,
+            Self::LabelDeclaredOff | Self::LabelPatchesBlind | Self::LabelLooksTrusted | Self::LabelLeftOnOthers
         )
     }
 

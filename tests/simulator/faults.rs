@@ -72,7 +72,9 @@ pub(crate) enum Fault {
     RevertModule,
     /// A machine's source of modules cannot be reached.
     SourceDown,
-    /// Nor this.
+    /// Nobody answers for Pods.
+    PodsSilent,
+    /// No fault, but as untimely as one.
     AskStepDown,
     ForeignPause,
     ForeignPartition,
@@ -94,6 +96,7 @@ pub(crate) enum Heal {
     Watch(MachineId),
     Wall(MachineId),
     Source(MachineId),
+    Pods,
 }
 
 impl Fault {
@@ -122,6 +125,7 @@ impl Fault {
         Self::SwapBadModule,
         Self::RevertModule,
         Self::SourceDown,
+        Self::PodsSilent,
         Self::AskStepDown,
         Self::ForeignPause,
         Self::ForeignPartition,
@@ -141,6 +145,7 @@ impl Fault {
             Self::StallWatch => Heal::Watch(machine),
             Self::WallStands => Heal::Wall(machine),
             Self::SourceDown => Heal::Source(machine),
+            Self::PodsSilent => Heal::Pods,
             Self::Kill | Self::ShutDown | Self::BreakWatch | Self::EndWatch | Self::Compact => return None,
             Self::WallJumps => return None,
             Self::EditDelete | Self::EditClear | Self::EditOverwrite => return None,
@@ -233,6 +238,10 @@ impl World {
             (Fault::SwapBadModule, _) => self.source_changes(Change::Bad, until - self.now),
             (Fault::RevertModule, _) => self.source_changes(Change::Back, until - self.now),
             (Fault::SourceDown, _) => self.source_goes_down(machine),
+            (Fault::PodsSilent, _) => {
+                self.tally.count(Seen::PodsSilent);
+                self.pods.silent = true;
+            }
             (Fault::AskStepDown, _) => self.operator_asks(),
             (Fault::EditDelete | Fault::EditClear | Fault::EditOverwrite, _)
             | (Fault::EditAnnotate | Fault::EditCheckpoint, _) => self.edit_by_hand(fault),
@@ -322,10 +331,11 @@ impl World {
             Heal::Permit(machine) => self.machines[machine].forbidden = false,
             Heal::Wall(machine) => self.machines[machine].clock.wall_goes_on(),
             Heal::Source(machine) => self.source_comes_back(machine),
+            Heal::Pods => self.pods.silent = false,
             _ => {}
         }
         let machines = match heal {
-            Heal::Store => 0..self.machines.len(),
+            Heal::Store | Heal::Pods => 0..self.machines.len(),
             Heal::Resume(machine)
             | Heal::ResumeLoop(machine)
             | Heal::Wake(machine)
@@ -348,8 +358,9 @@ impl World {
                     self.thaw(process);
                     // Nothing of what was under way has survived.
                     self.processes[process].inbox.retain(|input| !matches!(input, Input::Answered(..)));
-                    self.watch_breaks(process);
+                    // What the watch had told before comes before its end, or the core would take it up again by that.
                     self.go_on(process);
+                    self.watch_breaks(process);
                 }
                 Heal::ResumeLoop(_) if self.processes[process].loop_paused => {
                     self.processes[process].loop_paused = false;

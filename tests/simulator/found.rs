@@ -51,7 +51,7 @@ finds! {
     a_belief_that_outlasts_its_term: BeliefOutlastsTerm, as OneLeader | NoneBesideForeign | OneGuest;
     a_store_without_compare_and_swap: NoCompareAndSwap, as OneLeader | NoneBesideForeign;
     an_identity_that_is_shared: SharedIdentity, as OneLeader | NoneBesideForeign;
-    versions_that_begin_anew: VersionsRestart, as TokensGrow | TakenTooEarly;
+    versions_that_begin_anew: VersionsRestart, as TokensGrow | TakenTooEarly | NobodyLeads;
     transitions_taken_for_tokens: TransitionsAsToken, as TokensGrow;
     a_guest_declared_gone_while_it_runs: GuestDeclaredGone, as ReleasedUnderGuest | SecondGuest | EndsTooEarly;
     a_release_on_request_before_the_guest_has_stopped: ReleasesOnRequest, as ReleasedUnderGuest | SecondGuest;
@@ -86,6 +86,10 @@ finds! {
     refusals_that_nobody_hears_of: RefusalsUnheard, as RefusedStarted | NotTheSame;
     what_is_offered_is_started_though_refused: StartsWhatIsOffered, as RefusedStarted;
     bad_modules_that_stay: BadModulesStay, as NotTheSame;
+    a_label_declared_off_while_it_is_on: LabelDeclaredOff, as ReleasedUnderLabel | LabelAfterRelease | EndsTooEarly;
+    pods_that_are_patched_whatever_they_are: LabelPatchesBlind, as LabelAfterRelease | ReleasedUnderLabel | EndsTooEarly;
+    a_pod_without_the_label_that_is_believed: LabelLooksTrusted, as LabelAfterRelease | ReleasedUnderLabel | LabelAstray;
+    a_label_that_is_left_on_others: LabelLeftOnOthers, as LabelAstray;
     that_nobody_leads_any_more: NeverHeals, as NobodyLeads;
 }
 

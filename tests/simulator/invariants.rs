@@ -30,6 +30,14 @@ pub(crate) enum Rule {
     ReleasedUnderCallback,
     /// and no guest starts before that is over.
     StartedUnderCallback,
+    /// Nor while the leader's label is on the Pod,
+    ReleasedUnderLabel,
+    /// which does not come on any more afterwards,
+    LabelAfterRelease,
+    /// and is asked for only in a term.
+    LabelOutOfTerm,
+    /// Where all is calm, the leader's Pod has it, and no other.
+    LabelAstray,
     /// The module is told of the end of each term in which it ran, once.
     EndToldOnce,
     /// It hears of each new leader, in order.

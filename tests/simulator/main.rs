@@ -21,6 +21,7 @@ mod found;
 mod guests;
 mod invariants;
 mod kubelet;
+mod labels;
 mod lull;
 mod modules;
 mod network;

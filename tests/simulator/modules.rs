@@ -53,8 +53,10 @@ pub(crate) struct Told {
     before: Option<String>,
     /// They have failed here.
     failed: BTreeSet<String>,
-    /// Its guest has failed, and the source has told nothing since.
-    rolled_back: Option<String>,
+    /// Its guest has failed, and the source has told nothing since; and to what it went back.
+    rolled_back: Option<(String, String)>,
+    /// The source has told something since its term began: who then has again what was refused wants that.
+    news_in_term: bool,
     /// What it started last, and in which term.
     started: Option<(String, u64)>,
 }
@@ -101,7 +103,7 @@ impl World {
         let told = &mut self.processes[process].modules;
         if told.offered.as_ref() != Some(&digest) {
             told.before = told.offered.replace(digest.clone());
-            told.rolled_back = None;
+            (told.rolled_back, told.news_in_term) = (None, true);
         }
         let module = Module { digest: digest.into(), observes: self.plan.callbacks_ms.is_some() };
         self.deliver(process, Input::Module(module));
@@ -120,13 +122,19 @@ impl World {
         }
     }
 
+    pub(crate) fn modules_term_begins(&mut self, process: ProcessId) {
+        self.processes[process].modules.news_in_term = false;
+    }
+
     /// One that was told that it is refused, and has another, starts that.
     pub(crate) fn check_module(&mut self, process: ProcessId, module: &str, token: u64) {
         let told = &mut self.processes[process].modules;
         let before = told.started.replace((module.to_owned(), token));
         let new_term = before.as_ref().is_none_or(|(_, of)| *of != token);
         let another = before.is_some_and(|(before, _)| before != module);
-        let rolled_back = told.rolled_back.as_deref() == Some(module);
+        // What it went back to may have failed as well.
+        let rolled_back = told.rolled_back.as_ref();
+        let rolled_back = rolled_back.is_some_and(|(refused, to)| refused == module && !told.failed.contains(to));
         let has_other = told.offered.as_deref() == Some(module)
             && told
                 .before
@@ -137,7 +145,8 @@ impl World {
             self.forget_misses(process);
         }
         let on_lease = self.store.record_before(token).and_then(|record| record.modules.refused.clone());
-        let refused = new_term && on_lease.as_deref() == Some(module);
+        let told = &self.processes[process].modules;
+        let refused = new_term && !told.news_in_term && on_lease.as_deref() == Some(module);
         if refused && !has_other {
             self.tally.count(Seen::RefusedTried);
         }
@@ -162,10 +171,12 @@ impl World {
                 self.tally.count(Seen::ModuleWorked);
                 self.source.worked.insert(digest.to_string());
             }
-            SwapNotice::RolledBack { refused, .. } => {
+            SwapNotice::RolledBack { refused, to } => {
                 self.tally.count(Seen::RolledBack);
                 self.source.refused.insert(refused.to_string());
-                self.processes[process].modules.rolled_back = Some(refused.to_string());
+                let told = &mut self.processes[process].modules;
+                told.failed.remove(&**to);
+                told.rolled_back = Some((refused.to_string(), to.to_string()));
             }
             SwapNotice::Refused { instead: Some(_), .. } => self.tally.count(Seen::RefusalHeard),
             SwapNotice::Refused { instead: None, .. } => self.tally.count(Seen::NothingElse),

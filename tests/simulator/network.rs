@@ -29,7 +29,7 @@ pub(crate) struct Watch {
 }
 
 impl World {
-    fn latency(&mut self) -> TrueTime {
+    pub(crate) fn latency(&mut self) -> TrueTime {
         self.rng.u64(MILLISECOND / 10..=self.net.latency_max_ms * MILLISECOND)
     }
 
@@ -45,7 +45,7 @@ impl World {
         Some(self.latency())
     }
 
-    fn happens(&mut self, probability: f64) -> bool {
+    pub(crate) fn happens(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.rng.f64() < probability
     }
 
@@ -127,6 +127,8 @@ impl World {
                         format!("{who} releases the lease while its module is told of the term's end")
                     });
                 }
+                self.check_label_off(process, before.as_ref(), record);
+                let sender = &self.processes[process];
                 self.tally.count(Seen::WriteApplied);
                 if sender.sent.is_none_or(|(sent, _)| sent != id) {
                     self.tally.count(Seen::AppliedAfterTimeout);

@@ -99,6 +99,8 @@ pub(crate) struct Plan {
     pub(crate) foreigners: Vec<ForeignPlan>,
     /// The API server picks the holder from those who are candidates.
     pub(crate) coordinated: Option<CoordinatedPlan>,
+    /// The leader's Pod carries a label.
+    pub(crate) labels: bool,
     /// Somewhere in the rough part: a while without faults but one.
     pub(crate) lull: Option<Lull>,
     /// How long there are faults.
@@ -136,13 +138,18 @@ impl Plan {
             rate_ppm_max: if defect == Some(Defect::ClocksFarApart) { 50_000 } else { 4_000 },
             kubelet_tells: rng.bool(),
             script: rng.u8(..3) == 0,
-            net: Net::random(rng),
+            net: match defect {
+                // It takes a save that is under way for long.
+                Some(Defect::LoadsDoNotWait) => Net { slow: 0.5, ..Net::random(rng) },
+                _ => Net::random(rng),
+            },
             foreigners: (0..foreigners).map(|_| ForeignPlan::random(rng)).collect(),
             lull: (rng.u32(0..3) == 0).then(|| Lull::random(rng, rough_ms, lease_s)),
             rough_ms,
             faults: PlannedFault::schedule(rng, &kinds, rough_ms),
             defect,
             coordinated: None,
+            labels: defect.map_or_else(|| rng.bool(), Defect::is_about_labels),
             swap,
             probation_ms: [2_000, 10_000, 30_000][rng.usize(..3)],
         };
@@ -178,6 +185,7 @@ impl Plan {
             stay_out: Duration::from_secs(self.stay_out_s),
             progress_deadline: self.progress_deadline_ms.map(Duration::from_millis),
             swap: self.swap,
+            leader_label: self.labels,
             probation: match self.defect {
                 Some(Defect::BadModulesStay) => Duration::ZERO,
                 _ => Duration::from_millis(self.probation_ms),

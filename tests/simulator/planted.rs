@@ -4,6 +4,7 @@
 use leasehold_core::{
     checkpoint::{Answer, Call, Checkpoint},
     election::{Leadership, LossReason, Notice, Reply, Request, RequestId, Term},
+    label::LabelInput,
     lease::{LeaseRecord, Observation},
     ports::{StoreFailure, WatchEvent},
     replica::{Action, Input},
@@ -85,6 +86,8 @@ impl World {
                 [Some(input), ended].into_iter().flatten().collect()
             }
             Some(Defect::RefusalsUnheard) => vec![unheard(input)],
+            Some(Defect::LabelLooksTrusted) => vec![self.planted_look(process, input)],
+            Some(Defect::LabelLeftOnOthers) => vec![others_unseen(input)],
             _ => vec![input],
         }
     }
@@ -243,6 +246,14 @@ fn unheard(mut input: Input) -> Input {
     | Input::Answered(_, Ok(Reply::Read(Observation::Present { record, .. }))) = &mut input
     {
         record.modules.refused = None;
+    }
+    input
+}
+
+/// The same, but for other Pods that carry the label.
+fn others_unseen(mut input: Input) -> Input {
+    if let Input::Label(LabelInput::Seen(labelled)) = &mut input {
+        labelled.others.clear();
     }
     input
 }

@@ -38,6 +38,7 @@ impl World {
         };
         self.trace.line(self.now, || format!("{identity} begins"));
         let seed = self.rng.u64(..);
+        let label = self.pod_for(machine);
         self.processes.push(Process {
             machine,
             identity,
@@ -59,6 +60,7 @@ impl World {
             last_write_took: 0,
             told: Told::default(),
             modules: modules::Told::default(),
+            label,
             paused_at: 0,
             asked_to_end: false,
             planted: Planted::default(),
@@ -121,6 +123,7 @@ impl World {
         if let Leadership::Leading { .. } = self.processes[process].gate.published {
             self.invariants.violated(Rule::EndsTooEarly, || "a host ends while it leads".to_owned());
         }
+        self.check_label_at_exit(process);
         self.end_process(process);
     }
 

@@ -63,6 +63,7 @@ fn smaller(plan: &Plan) -> Vec<Plan> {
     with(&|plan| plan.foreigners.clear());
     with(&|plan| plan.script = false);
     with(&|plan| plan.coordinated = None);
+    with(&|plan| plan.labels = false);
     with(&|plan| plan.lull = None);
     with(&|plan| plan.rough_ms = plan.faults.last().map_or(0, |last| last.at_ms + last.lasts_ms).min(plan.rough_ms));
     with(&|plan| cut(plan, plan.rough_ms / 2));

@@ -2,7 +2,7 @@
 
 use leasehold_core::{
     checkpoint::Call,
-    election::{LossReason, Notice, Reply},
+    election::{Leadership, LossReason, Notice, Reply},
     replica::{Action, Input},
     task::StopReason,
 };
@@ -85,12 +85,16 @@ impl World {
         }
         self.publish(process, &leadership, expired);
         let begins = actions.iter().any(|action| matches!(action, Action::Tell(Notice::Leading(_))));
+        if begins {
+            self.label_term_begins(process, &actions);
+        }
         if begins && actions.iter().any(|action| matches!(action, Action::Tell(Notice::StepDownRequested(_)))) {
             self.tally.count(Seen::StepDownTakenAlong);
         }
         for action in actions {
             self.act(process, action);
         }
+        self.watch_labels(process);
     }
 
     fn act(&mut self, process: ProcessId, action: Action) {
@@ -102,6 +106,11 @@ impl World {
                 self.send(process, id, request);
             }
             Action::SendCandidate { id, request } => self.send_candidate(process, id, request),
+            Action::SendLabel { id, request } => {
+                let leads_in = leading_in(&self.processes[process].gate.published);
+                self.check_put_on(process, &request, leads_in);
+                self.send_label(process, id, request);
+            }
             Action::Start { run, module, term } => self.guest_starts(process, run, &module, term.token),
             Action::AskToStop(run, StopReason::Unresponsive) => self.silent_guest_is_asked(process, run),
             Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
@@ -111,6 +120,7 @@ impl World {
             Action::TellSkipped(identity) => self.leader_skipped(process, &identity),
             Action::Tell(notice) => self.tell(process, &notice),
             Action::TellModules(notice) => self.told_of_modules(process, &notice),
+            Action::TellLabel(notice) => self.told_of_label(process, &notice),
             Action::TellRestart(_) => self.tally.count(Seen::Restarted),
             Action::Exit => self.exit(process),
         }
@@ -121,6 +131,7 @@ impl World {
             Notice::Leading(term) => {
                 let identity = self.processes[process].identity.clone();
                 self.leader_heard(process, &identity);
+                self.modules_term_begins(process);
                 self.term_begins(process, term.token);
             }
             Notice::Lost(_, LossReason::Expired) => self.tally.count(Seen::Expired),
@@ -141,5 +152,12 @@ impl World {
             Notice::Named(wait) if !wait.is_zero() => self.tally.count(Seen::NamedAndWaits),
             Notice::Named(_) | Notice::CandidacyFailed(..) | Notice::OtherTask(_) | Notice::RequestFailed(..) => {}
         }
+    }
+}
+
+fn leading_in(leadership: &Leadership) -> Option<u64> {
+    match leadership {
+        Leadership::Leading { term, .. } => Some(term.token),
+        Leadership::Standby { .. } => None,
     }
 }

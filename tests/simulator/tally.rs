@@ -20,6 +20,7 @@ seen! {
     // What the guests did.
     GuestStarted, GuestReturned, GuestFailed, GuestSteppedDown, AskedToStop, EndedHard, GateClosed, Restarted, Swapped,
     ModuleWorked, RolledBack, RefusalHeard, NothingElse, RefusedTried, ModuleWaited,
+    LabelOn, LabelOff, LabelTakenFrom, LabelLeftOn, LabelMarkedOff, LabelFailed, LabelConflict, LabelWrittenLate,
     Reported, FellSilent, StoppedSilent, SilentInARow,
     StopTold, StopToldAfterLoss, CallbackTimedOut, LeaderTold,
     EffectAccepted, EffectRefused,
@@ -32,7 +33,7 @@ seen! {
     // What else went wrong.
     PausedWhole, PausedLoop, Suspended, Killed, ShutDown, NewProcess, Partitioned, StoreDown, StoreSilent,
     Forbidden, WallJumped, WallStood, EditDeleted, EditCleared, EditOverwritten, EditAnnotated, EditedCheckpoint,
-    SourceDown, SourceUnheard,
+    SourceDown, SourceUnheard, PodsSilent,
     // What other electors did, and what was done to them.
     ForeignLed, ForeignTookOver, ForeignLost, ForeignReleased, ForeignPaused, ForeignPartitioned, ForeignKilled,
     ForeignCancelled,

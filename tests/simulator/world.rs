@@ -8,6 +8,7 @@ use std::{
 use leasehold_core::{
     candidate::CandidateRequest,
     election::{Request, RequestId},
+    label::{LabelRequest, Labelled},
     replica::{Input, Replica},
     task::{Outcome, RunId, SwapPolicy},
 };
@@ -23,6 +24,7 @@ use crate::{
     foreign::{Foreign, ForeignEvent},
     guests::{Gate, Guest},
     invariants::{Invariants, Rule, Violation},
+    labels::{OfLabel, Pods},
     lull::InLull,
     modules::{self, Change, Source},
     network::Watch,
@@ -92,6 +94,15 @@ pub(crate) enum Event {
     CandidateTold(ProcessId, bool),
     /// The API server's controller looks whether there is somebody to be picked; with `true`, again in a while.
     ControllerLooks(bool),
+    /// What this process asks about the leader's label reaches the API server.
+    LabelArrives(ProcessId, RequestId, LabelRequest),
+    /// It is told who carries it, on this connection.
+    LabelsTold {
+        process: ProcessId,
+        connection: u64,
+        number: u64,
+        seen: Labelled,
+    },
     LullBegins,
     LullIsSettled,
     LullEnds,
@@ -143,6 +154,7 @@ pub(crate) struct Process {
     pub(crate) last_write_took: TrueTime,
     pub(crate) told: Told,
     pub(crate) modules: modules::Told,
+    pub(crate) label: OfLabel,
     /// Since when nothing of it runs, if so.
     pub(crate) paused_at: TrueTime,
     pub(crate) asked_to_end: bool,
@@ -168,6 +180,7 @@ pub(crate) struct World {
     pub(crate) processes: Vec<Process>,
     pub(crate) foreigners: Vec<Foreign>,
     pub(crate) controller: Controller,
+    pub(crate) pods: Pods,
     /// Who last wrote itself as the holder.
     pub(crate) last_holder: Option<(String, Kind)>,
     pub(crate) receiver: Receiver,
@@ -236,6 +249,7 @@ impl World {
             processes: Vec::new(),
             foreigners,
             controller: Controller::default(),
+            pods: Pods::default(),
             last_holder: None,
             receiver: Receiver::default(),
             checkpoints: Checkpoints::default(),
@@ -298,12 +312,14 @@ impl World {
         self.source_changes(Change::Good, SECOND);
         let calm = calm + self.plan.grace() + 3 * SECOND;
         self.run_until(calm)?;
+        let calm = self.label_follows(calm)?;
         let leader = self.running_leader().ok_or_else(|| nobody("nobody leads after a swap in the calm"))?;
         self.operator_asks();
         // To be picked takes its time: two rounds of pings, ten seconds from each other.
         let picked = if self.plan.coordinated.is_some() { 25 * SECOND } else { 0 };
         let handed_over = calm + self.plan.grace() + 5 * SECOND + picked;
         self.run_until(handed_over)?;
+        let handed_over = self.label_follows(handed_over)?;
         let next =
             self.running_leader().ok_or_else(|| nobody("nobody leads after the leader was asked to step down"))?;
         if next == leader {
@@ -317,6 +333,7 @@ impl World {
         let mut end = handed_over + waited + 5 * SECOND + picked;
         self.run_until(end)?;
         self.running_leader().ok_or_else(|| nobody("the successor of a leader that died does not lead in time"))?;
+        end = self.label_follows(end)?;
         if self.plan.defect.is_none_or(Defect::is_about_modules) {
             end = self.run_swaps(end)?;
         }
@@ -391,6 +408,10 @@ impl World {
             Event::CandidateArrives(process, id, request) => self.candidate_arrives(process, id, request),
             Event::CandidateTold(process, again) => self.candidate_told(process, again),
             Event::ControllerLooks(again) => self.controller_looks(again),
+            Event::LabelArrives(process, id, request) => self.label_arrives(process, id, &request),
+            Event::LabelsTold { process, connection, number, seen } => {
+                self.labels_told(process, connection, number, seen);
+            }
             Event::LullBegins => self.lull_begins(),
             Event::LullIsSettled => self.lull_is_settled(),
             Event::LullEnds => self.lull_ends(),

@@ -14,6 +14,7 @@ mod partition;
 mod replicas;
 mod rights;
 mod rollout;
+mod routing;
 mod side_by_side;
 mod story;
 mod times;
@@ -53,9 +54,11 @@ const STORIES: &[Told] = &[
     ("modules::mounted_module_replaced", "story-module", Below::Untouched, modules::mounted_module_replaced),
     ("modules::watched_module_replaced", "story-watched", Below::Untouched, modules::watched_module_replaced),
     ("rollout::rolling_update", "story-rollout", Below::Untouched, rollout::rolling_update),
+    ("routing::leader_service", "story-routing", Below::Broken, routing::leader_service),
     ("overlays::kind", "leasehold", Below::Untouched, overlays::kind),
     ("overlays::configmap_api", "leasehold", Below::Untouched, overlays::configmap_api),
     ("overlays::many_tasks", "leasehold", Below::Untouched, overlays::many_tasks),
+    ("overlays::leader_service", "leasehold", Below::Untouched, overlays::leader_service),
     ("rights::role_without_patch", "story-role", Below::Untouched, rights::role_without_patch),
     ("rights::missing_rights", "story-rights", Below::Untouched, rights::missing_rights),
 ];

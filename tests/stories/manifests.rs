@@ -53,6 +53,12 @@ impl Elector {
         this
     }
 
+    /// The Pod that leads carries this label.
+    pub(crate) fn labelled(mut self, label: &str) -> Self {
+        self.args.push(format!("--leader-label={label}"));
+        self
+    }
+
     /// client-go's elector.
     pub(crate) fn client_go(name: &'static str) -> Self {
         let args = [name, "$(POD_NAME)"].map(str::to_owned).into();
@@ -77,6 +83,7 @@ impl Elector {
             "args": self.args,
             "env": [
                 {"name": "POD_NAME", "valueFrom": field("metadata.name")},
+                {"name": "POD_UID", "valueFrom": field("metadata.uid")},
                 {"name": "NAMESPACE", "valueFrom": field("metadata.namespace")},
                 {"name": "LEASE_NAME", "value": self.name},
             ],

@@ -21,6 +21,10 @@ pub(crate) fn many_tasks(story: &Story<'_>) {
     works(story, "overlays/many-tasks", &["heartbeat", "slow-heartbeat", "slow-stop"]);
 }
 
+pub(crate) fn leader_service(story: &Story<'_>) {
+    works(story, "overlays/leader-service", &["leasehold-task"]);
+}
+
 /// All replicas become ready, each task runs on one of them, and none was restarted for that.
 fn works(story: &Story<'_>, kustomization: &str, leases: &[&'static str]) {
     let folder = tempfile::tempdir().expect("a folder");

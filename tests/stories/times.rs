@@ -24,6 +24,8 @@ pub(crate) enum What {
     /// By new Pods, as it has to be done where a module cannot be replaced.
     RolledOutModule,
     RollingUpdate,
+    /// From the successor's first line on.
+    Routed,
 }
 
 /// Of whom.
@@ -63,6 +65,7 @@ impl Times {
             (What::WatchedModule, "ConfigMap watched through the API written to the same"),
             (What::RolledOutModule, "by a rolling update of the same three replicas instead"),
             (What::RollingUpdate, "rolling update: no guest runs, at each handover"),
+            (What::Routed, "successor's first line to being all that the leader's Service has"),
         ] {
             let [ours, theirs] = [Who::Leasehold, Who::ClientGo].map(|who| samples.get(&(what, who)));
             if ours.is_some() || theirs.is_some() {

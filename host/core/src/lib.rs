@@ -9,6 +9,7 @@
 //! - [`timing`]: the durations, checked, and the margin that `valid_until` keeps
 //! - [`election`]: whether this replica leads, and what it asks of the store
 //! - [`task`]: whether the guest runs, is asked to stop, is ended
+//! - [`label`]: which Pod carries the leader's label
 //! - [`replica`]: both of them together, the one thing that the supervisor and the simulator drive
 //! - [`backoff`]: when a broken watch is taken up again
 //! - [`ports`]: what the outside has to offer
@@ -17,6 +18,7 @@ pub mod backoff;
 pub mod candidate;
 pub mod checkpoint;
 pub mod election;
+pub mod label;
 pub mod lease;
 pub mod ports;
 pub mod replica;
@@ -26,5 +28,7 @@ pub mod timing;
 
 #[cfg(test)]
 mod election_tests;
+#[cfg(test)]
+mod label_tests;
 #[cfg(test)]
 mod task_tests;

@@ -15,6 +15,7 @@ use crate::{
     candidate::{CandidateInput, CandidateRequest},
     checkpoint::{Answer, Call, CallId},
     election::{self, Election, ElectionConfig, Leadership, Notice, Reply, Request, RequestId, Term},
+    label::{LabelInput, LabelNotice, LabelRequest},
     ports::{StoreFailure, WatchEvent},
     task::{
         Callback, Command, Digest, GuestEvent, Module, ModulesView, Remaining, RunId, StopReason, SwapNotice, Task,
@@ -42,6 +43,8 @@ pub enum Input {
     Guest(RunId, GuestEvent),
     /// This run's guest asks for something about its checkpoint.
     Called(RunId, CallId, Call),
+    /// Something became of the leader's label.
+    Label(LabelInput),
     /// The host was asked to end.
     Shutdown,
 }
@@ -64,6 +67,14 @@ pub enum Action {
         id: RequestId,
         /// What to ask.
         request: CandidateRequest,
+    },
+    /// Send this about the leader's label, and drop the request before. When to give up is told by the next
+    /// [`LabelNotice::Failed`].
+    SendLabel {
+        /// To be given back with the answer.
+        id: RequestId,
+        /// What to ask.
+        request: LabelRequest,
     },
     /// Instantiate the module and call `on-start-leading`.
     Start {
@@ -98,6 +109,8 @@ pub enum Action {
     TellRestart(std::time::Duration),
     /// Tell people what becomes of modules.
     TellModules(SwapNotice),
+    /// Tell people about the leader's label.
+    TellLabel(LabelNotice),
     /// No guest runs and the Lease is not held: the host may end.
     Exit,
 }
@@ -136,6 +149,7 @@ impl Replica {
                 let acting = self.task.acting().filter(|(acting, _)| *acting == run);
                 (ToElection::Called(id, acting.map(|(_, term)| term), call), ToTask::Tick)
             }
+            Input::Label(input) => (ToElection::Tick, ToTask::Label(input)),
             Input::Shutdown => (ToElection::Tick, ToTask::Shutdown),
         };
         let mut actions = Vec::new();
@@ -191,6 +205,11 @@ impl Replica {
         self.task.modules()
     }
 
+    /// Whether all that carry the leader's label are to be watched: from the beginning each time that this becomes true.
+    pub fn watches_label(&self) -> bool {
+        self.task.watches_label()
+    }
+
     /// Whether this module may yet be started, or called: it has to be at hand.
     pub fn needs(&self, module: &Digest) -> bool {
         self.task.needs(module)
@@ -235,6 +254,8 @@ impl Replica {
                 Command::TellSkipped(identity) => actions.push(Action::TellSkipped(identity)),
                 Command::TellRestart(delay) => actions.push(Action::TellRestart(delay)),
                 Command::TellModules(notice) => actions.push(Action::TellModules(notice)),
+                Command::SendLabel { id, request } => actions.push(Action::SendLabel { id, request }),
+                Command::TellLabel(notice) => actions.push(Action::TellLabel(notice)),
                 // Nothing of the guest runs any more: the task's state says so, and is not asked again.
                 Command::StepDown(stay_out) => self.step_election(now, election::Input::StepDown(stay_out), actions),
             }

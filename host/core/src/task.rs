@@ -2,8 +2,9 @@
 //!
 //! Pure, like the election. Invariants:
 //!
-//! - **3** The Lease is given up ([`Command::StepDown`]) only when no guest runs, and when `on-stop-leading`, of a
-//!   module that has it, has been called and has ended.
+//! - **3** The Lease is given up ([`Command::StepDown`]) only when no guest runs, when `on-stop-leading`, of a
+//!   module that has it, has been called and has ended, and when the leader's label is off this Pod, if it may be on
+//!   ([`crate::label`]; for that nobody waits for long).
 //! - **4** A guest is asked to stop before it is ended, except where the term is over.
 //! - At most one guest exists at any time: the next starts only after the last one's
 //!   [`GuestEvent::Ended`].
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use crate::{
     election::{Leadership, StayOut, Term},
+    label::LeaderLabel,
     lease::LeaseModules,
     time::BootTime,
 };
@@ -48,6 +50,8 @@ enum State {
     Running(Running),
     Stopping(Stopping),
     Calling(Calling),
+    /// All is over but for the label: then the Lease is given up, for so long.
+    Leaving(StayOut),
     /// The term's work is done.
     Done(Term),
     /// The guest failed, or returned and is to be restarted.
@@ -117,6 +121,7 @@ pub struct Task {
     shutting_down: bool,
     owed: Option<Owed>,
     new_leaders: NewLeaders,
+    label: Option<LeaderLabel>,
 }
 
 impl Task {
@@ -124,6 +129,7 @@ impl Task {
     pub fn new(config: TaskConfig) -> Self {
         Self {
             modules: Modules::new(&config),
+            label: config.leader_label.then(LeaderLabel::default),
             config,
             state: State::Idle,
             heard_in: None,
@@ -162,10 +168,19 @@ impl Task {
             Input::Guest(run, event) if Some(run) == self.run() => {
                 self.on_guest(now, leadership, event, &mut commands);
             }
-            Input::Guest(run, GuestEvent::Ended(_)) => self.on_called(run, &mut commands),
+            Input::Guest(run, GuestEvent::Ended(_)) => self.on_called(run),
             Input::Guest(..) => {}
+            Input::Label(input) => {
+                if let Some(label) = &mut self.label {
+                    let mut actions = Vec::new();
+                    label.hear(now, input, &mut actions);
+                    term_end::tell_label(actions, &mut commands);
+                }
+            }
         }
         self.advance(now, leadership, &mut commands);
+        self.leave(now, leadership, &mut commands);
+        self.advance_label(now, leadership, &mut commands);
         self.end_probation(now, &mut commands);
         self.call_on_new_leader(&mut commands);
         let running = self.state.running().map(|running| (&running.module, running.term));
@@ -201,15 +216,28 @@ impl Task {
 
     /// When [`Task::step`] has to be called next if nothing else happens; after the last step.
     pub fn next_deadline(&self) -> Option<BootTime> {
-        match &self.state {
+        let label = self.label.as_ref().and_then(LeaderLabel::next_deadline);
+        let state = match &self.state {
             State::Running(running) => {
                 let probation_ends = self.modules.probation_ends(&running.module, running.started);
                 [running.report_due(&self.config), probation_ends].into_iter().flatten().min()
             }
             State::Stopping(Stopping { end_at, ended: false, .. }) => Some(*end_at),
             State::Waiting { until } => Some(*until),
+            State::Leaving(_) => self.label_waits_until(),
             _ => None,
-        }
+        };
+        [state, label].into_iter().flatten().min()
+    }
+
+    /// Until when a Lease that is given up waits for the leader's label.
+    fn label_waits_until(&self) -> Option<BootTime> {
+        self.label.as_ref()?.waits_until(true)
+    }
+
+    /// Whether all that carry the leader's label are to be watched: from the beginning each time that this becomes true.
+    pub fn watches_label(&self) -> bool {
+        self.label.as_ref().is_some_and(LeaderLabel::watches)
     }
 
     /// The run whose guest exists.
@@ -236,7 +264,9 @@ impl Task {
                 StopReason::LeadershipLost | StopReason::Shutdown | StopReason::SteppedDown => Some(*reason),
                 StopReason::ModuleReplaced | StopReason::Unresponsive => None,
             },
-            State::Calling(Calling { then: Then::StepDown(_), .. }) => Some(StopReason::SteppedDown),
+            State::Calling(Calling { then: Then::StepDown(_), .. }) | State::Leaving(_) => {
+                Some(StopReason::SteppedDown)
+            }
             _ => None,
         }
     }
@@ -249,6 +279,7 @@ impl Task {
             State::Stopping(Stopping { ended: true, .. }) => Some(Remaining::Ended),
             State::Stopping(Stopping { end_at, .. }) => Some(Remaining::Grace { until: *end_at }),
             State::Calling(_) => Some(Remaining::Callback),
+            State::Leaving(_) => self.label_waits_until().map(|until| Remaining::Label { until }),
             State::Idle | State::Done(_) | State::Waiting { .. } | State::Finished => None,
         }
     }
@@ -388,8 +419,6 @@ impl Task {
         let term = term_of(leadership);
         let certain = matches!(leadership, Leadership::Leading { certain: true, .. });
         let asked_to_step_down = matches!(leadership, Leadership::Leading { step_down: true, .. });
-        // A step-down that was just commanded takes effect before the next step.
-        let stepping_down = commands.iter().any(|command| matches!(command, Command::StepDown(_)));
         if let State::Waiting { until } = self.state
             && now >= until
         {
@@ -413,11 +442,9 @@ impl Task {
             // It is on its way out already: what was asked for becomes of the Lease all the same.
             State::Stopping(stopping) if asked_to_step_down => stopping.step_down(),
             State::Running(_) | State::Stopping(_) => {}
-            State::Calling(_) | State::Finished => {}
+            State::Calling(_) | State::Leaving(_) | State::Finished => {}
             _ if self.shutting_down => self.give_up(leadership, StopReason::Shutdown, StayOut::Forever, commands),
-            _ if asked_to_step_down && !stepping_down => {
-                self.step_down(leadership, StopReason::SteppedDown, commands);
-            }
+            _ if asked_to_step_down => self.step_down(leadership, StopReason::SteppedDown, commands),
             state if self.owed.as_ref().is_some_and(|owed| term != Some(owed.term)) => {
                 let until = if let State::Waiting { until } = state { *until } else { now };
                 if let Some(owed) = self.owed.take() {
@@ -428,7 +455,7 @@ impl Task {
             State::Waiting { .. } => {}
             State::Idle | State::Done(_) => {
                 let module = self.modules.next(term).cloned();
-                if let (Some(term), true, false, Some(module)) = (term, certain, stepping_down, module) {
+                if let (Some(term), true, Some(module)) = (term, certain, module) {
                     self.runs += 1;
                     let run = RunId(self.runs);
                     let (started, reported) = (now, now);

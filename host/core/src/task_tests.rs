@@ -2,6 +2,7 @@
 
 mod bench;
 mod callbacks;
+mod label;
 mod progress;
 mod properties;
 mod requested;

@@ -42,9 +42,11 @@ pub fn dev(args: DevArgs) -> anyhow::Result<()> {
         namespace: None,
         adopt: false,
         timing,
+        early_takeover: true,
         coordinated: None,
         policy: TaskConfig::default(),
         allow: allow.into(),
+        leader_label: None,
         env_from: Vec::new(),
         guest: GuestConfig {
             env: env.into_iter().map(|EnvVar(name, value)| (name, value)).collect(),

@@ -12,6 +12,7 @@ use http::uri::Scheme;
 use leasehold_core::{
     election::{Contest, ElectionConfig},
     ports::LeaseStore,
+    task::TaskConfig,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     admin::{self, Shown},
     clock,
-    config::{AtStart, Config, Name, StoreChoice, TaskSpec, TracesConfig},
+    config::{AtStart, Config, Name, PodEnv, StoreChoice, TaskSpec, TracesConfig},
     guest::{
         imports::http::{grant::HttpGrant, tls::client_config},
         runtime::{GuestConfig, GuestRuntime},
@@ -157,7 +158,7 @@ pub(super) fn host(
                     host.require(task).await.with_context(|| cannot_run(&task.spec))?;
                 }
             }
-            host.start_all(&store, pod.as_deref(), tasks).await
+            host.start_all(&store, pod, tasks).await
         };
         let running = tokio::select! {
             running = started => running?,
@@ -259,7 +260,12 @@ impl Host {
     }
 
     /// Starts the tasks' loops.
-    async fn start_all(&self, store: &StoreChoice, pod: Option<&str>, tasks: Vec<Followed>) -> anyhow::Result<Running> {
+    async fn start_all(
+        &self,
+        store: &StoreChoice,
+        pod: Option<PodEnv>,
+        tasks: Vec<Followed>,
+    ) -> anyhow::Result<Running> {
         let mut running = Running {
             tasks: JoinSet::new(),
             modules: JoinSet::new(),
@@ -276,11 +282,9 @@ impl Host {
                 }
             }
             StoreChoice::Kubernetes => {
-                let on_cluster = OnCluster::new(self.cluster.client().await?.clone(), &tasks).await?;
+                let on_cluster = OnCluster::new(self.cluster.client().await?.clone(), pod, &tasks).await?;
                 let checked = on_cluster.check_all(self, tasks).await?;
-                if let Some(pod) = pod {
-                    running.pod_deleted = on_cluster.own_deletion(pod).await?;
-                }
+                running.pod_deleted = on_cluster.own_deletion().await?;
                 // None competes until all may.
                 for Checked { task, store, namespace, subject, beside } in checked {
                     self.start(&mut running, task, store, namespace, subject, beside);
@@ -308,7 +312,7 @@ impl Host {
         beside: Beside,
     ) {
         let Followed { spec, versions, http } = task;
-        let Beside { events, holder, ended, candidate } = beside;
+        let Beside { events, holder, ended, candidate, labels } = beside;
         let queue = events.map(|writer| {
             let (queue, happened) = happenings();
             running.events.spawn(writer.write_all(happened));
@@ -359,12 +363,13 @@ impl Host {
             supervisor::supervise(Supervised {
                 store,
                 candidate,
+                policy: TaskConfig { leader_label: labels.is_some(), ..spec.policy },
+                labels,
                 guests,
                 report: of_task,
                 namespace,
                 lease: spec.lease.as_str().to_owned(),
                 election,
-                policy: spec.policy,
                 guest: GuestConfig { counts: guest_counts, tail, http: Arc::new(http), ..spec.guest },
                 modules,
                 holder,

@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::Context;
 use futures_core::{future::BoxFuture, stream::BoxStream};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use kube::Client;
 use tokio::sync::{OnceCell, watch};
 
 use super::host::{Followed, Host};
 use crate::{
-    config::{Name, check_identity},
+    config::{Name, PodEnv, check_identity},
     kubernetes::{
         access::Access,
         cluster::first_contact,
@@ -27,6 +27,7 @@ use crate::{
         candidate::CandidateStore,
         coordinated,
         kubernetes::KubernetesStore,
+        leader_label::PodLabels,
         room::Room,
         shared::{self, SharedWatch},
     },
@@ -44,12 +45,15 @@ pub(super) struct Beside {
     pub(super) ended: BoxStream<'static, String>,
     /// Its part in a coordinated election.
     pub(super) candidate: Option<CandidateStore>,
+    /// The label on the leader's Pod.
+    pub(super) labels: Option<PodLabels>,
 }
 
 impl Beside {
     /// For a task that runs without a cluster.
     pub(super) fn nothing() -> Self {
-        Self { events: None, holder: watch::Sender::new(None), ended: stream::pending().boxed(), candidate: None }
+        let (holder, ended) = (watch::Sender::new(None), stream::pending().boxed());
+        Self { events: None, holder, ended, candidate: None, labels: None }
     }
 }
 
@@ -99,6 +103,7 @@ pub(super) struct OnCluster {
     event_room: EventRoom,
     request_room: Room,
     namespaces: HashMap<String, InNamespace>,
+    pod: Option<PodEnv>,
 }
 
 impl OnCluster {
@@ -106,7 +111,7 @@ impl OnCluster {
     ///
     /// # Errors
     /// The cluster does not answer.
-    pub(super) async fn new(client: Client, tasks: &[Followed]) -> anyhow::Result<Self> {
+    pub(super) async fn new(client: Client, pod: Option<PodEnv>, tasks: &[Followed]) -> anyhow::Result<Self> {
         let mut by_namespace = BTreeMap::<_, Vec<_>>::new();
         for task in tasks {
             by_namespace.entry(namespace(&client, task)).or_default().push(task.spec.lease.as_str());
@@ -117,7 +122,7 @@ impl OnCluster {
             let shared = InNamespace::new(&access, &namespace, &leases).await?;
             namespaces.insert(namespace, shared);
         }
-        Ok(Self { access, event_room: EventRoom::new(client), request_room: Room::default(), namespaces })
+        Ok(Self { access, event_room: EventRoom::new(client), request_room: Room::default(), namespaces, pod })
     }
 
     /// Checks that each task may compete.
@@ -129,12 +134,13 @@ impl OnCluster {
         stream::iter(checks).buffered(CHECKED_AT_ONCE_MAX).try_collect().await
     }
 
-    /// Comes when the Pod of this name, in the host's own namespace, is to end.
+    /// Comes when the host's own Pod is to end; where there is none, never.
     ///
     /// # Errors
     /// The cluster does not answer.
-    pub(super) async fn own_deletion(&self, pod: &str) -> anyhow::Result<BoxFuture<'static, ()>> {
-        let namespace = self.access.client().default_namespace();
+    pub(super) async fn own_deletion(&self) -> anyhow::Result<BoxFuture<'static, ()>> {
+        let Some(PodEnv { name: pod, namespace, .. }) = &self.pod else { return Ok(std::future::pending().boxed()) };
+        let namespace = namespace.as_deref().unwrap_or(self.access.client().default_namespace());
         Ok(match self.namespaces.get(namespace) {
             Some(shared) => own_pod::deletion(shared.beside(&self.access, namespace).await?.pods.as_deref(), pod),
             None => own_pod::deletion(first_contact(pods::of_namespace(&self.access, namespace)).await?.as_ref(), pod),
@@ -164,8 +170,15 @@ impl OnCluster {
             EventWriter::new(self.event_room.clone(), &namespace, lease, move || of_store.uid(), &subject)
         });
         let (holder, holders) = watch::channel(None);
-        let ended = holder::ended(pods.clone(), holders);
-        Ok(Checked { store, namespace, subject, beside: Beside { events, holder, ended, candidate }, task })
+        let ended = holder::ended(pods.clone().filter(|_| task.spec.early_takeover), holders);
+        let labels = match (&self.pod, &task.spec.leader_label) {
+            (Some(pod), Some(label)) => {
+                first_contact(PodLabels::open(&self.access, pod, task.spec.name.as_str(), label)).await?
+            }
+            _ => None,
+        };
+        let beside = Beside { events, holder, ended, candidate, labels };
+        Ok(Checked { store, namespace, subject, beside, task })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The config file: YAML, camelCase, the same task shape that a custom resource would carry.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use bytesize::ByteSize;
 use leasehold_core::{
@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Allow, AtStart, CallbackTime, CandidateVersions, Collector, Config, ConfigError, Environment, LeaderAddress, Name,
-    OnReturnArg, ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec, TracesConfig,
+    Allow, AtStart, CallbackTime, CandidateVersions, Collector, Config, ConfigError, Environment, LeaderAddress,
+    LeaderLabel, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec, TracesConfig,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
@@ -77,6 +77,8 @@ struct Task {
     on_return: OnReturnArg,
     #[serde(default)]
     swap: Swap,
+    #[serde(default)]
+    leader_label: Option<Parsed<LeaderLabel>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,6 +97,7 @@ struct Lease {
     duration: Option<Parsed<humantime::Duration>>,
     renew_deadline: Option<Parsed<humantime::Duration>>,
     retry_period: Option<Parsed<humantime::Duration>>,
+    early_takeover: Option<bool>,
     #[serde(default)]
     coordinated: bool,
     binary_version: Option<Parsed<semver::Version>>,
@@ -122,7 +125,7 @@ pub(super) struct Parsed<T>(pub(super) T);
 
 impl<'de, T> Deserialize<'de> for Parsed<T>
 where
-    T: std::str::FromStr<Err: std::fmt::Display>,
+    T: std::str::FromStr<Err: fmt::Display>,
 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -177,12 +180,22 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
                 other.name.as_str()
             )));
         }
+        if let Some(label) = &task.leader_label {
+            let mistake = |error: &dyn fmt::Display| {
+                ConfigError(format!("{name}: line {line}: task {:?}: leaderLabel: {error}", task.name.as_str()))
+            };
+            label.check(&file.lease_store.0, environment).map_err(|error| mistake(&error))?;
+            if let Some(other) = label.taken(&tasks) {
+                let other = other.name.as_str();
+                return Err(mistake(&format_args!("task {other:?} has {} as well; each needs its own", label.key)));
+            }
+        }
         tasks.push(task);
     }
     if tasks.is_empty() {
         return Err(ConfigError(format!("{name}: `tasks` is empty: name at least one")));
     }
-    let identity = file.identity.or_else(|| environment.pod_name.clone());
+    let identity = file.identity.or_else(|| environment.pod_name());
     let admin = file.admin.map(|admin| admin.0);
     let leader_address = match file.leader_address {
         Some(Parsed(address)) => Some(address),
@@ -197,7 +210,7 @@ pub fn parse(name: &str, text: &str, log_format: LogFormat, environment: &Enviro
             )));
         }
     };
-    let pod = environment.pod_name.clone();
+    let pod = environment.pod.clone();
     let traces = TracesConfig::new(file.traces.map(|traces| traces.0), &environment.traces)?;
     let asked = file.shutdown_timeout.as_ref();
     let shutdown_timeout = shutdown_time(asked.map(|asked| asked.value.0.into()), &tasks).map_err(|error| {
@@ -237,7 +250,22 @@ fn explained(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError
 
 fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, String)> {
     let lease_line = task.lease.as_ref().map(|lease| lease.referenced.line());
-    let Task { name, module, digest, registry, verify, lease, adopt, args, env, allow, limits, on_return, swap } = task;
+    let Task {
+        name,
+        module,
+        digest,
+        registry,
+        verify,
+        lease,
+        adopt,
+        args,
+        env,
+        allow,
+        limits,
+        on_return,
+        swap,
+        leader_label,
+    } = task;
     let origin = Origin::written(registry, verify)
         .of(&module.0)
         .map_err(|error| (None, format!("task {:?}: {error}", name.as_str())))?;
@@ -271,6 +299,7 @@ fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, 
         namespace: lease.namespace,
         adopt,
         timing,
+        early_takeover: lease.early_takeover.unwrap_or(true),
         coordinated,
         policy: TaskConfig {
             stop_grace: or(limits.stop_grace, policy.stop_grace),
@@ -281,6 +310,7 @@ fn task_spec(task: Task, store: &StoreChoice) -> Result<TaskSpec, (Option<u64>, 
             ..policy
         },
         allow: Allow::of(allow, limits.http, limits.tcp),
+        leader_label: leader_label.map(|label| label.0),
         env_from,
         guest: GuestConfig {
             args,
@@ -301,7 +331,7 @@ mod tests {
     use leasehold_core::task::SwapPolicy;
 
     use super::*;
-    use crate::config::{CosignKey, Poll};
+    use crate::config::{CosignKey, PodEnv, Poll};
 
     fn refused(text: &str) -> String {
         parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect_err("it has a mistake").to_string()
@@ -314,7 +344,8 @@ mod tests {
             "leaseStore: file:/tmp/leases\n\
              tasks:\n\
              - name: nightly\n  module: nightly.wasm\n  \
-             lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s}\n  \
+             lease: {name: night, namespace: jobs, duration: 30s, renewDeadline: 20s, retryPeriod: 1s, \
+             earlyTakeover: false}\n  \
              args: [--all]\n  env: {REGION: eu}\n  \
              limits: {memory: 16Mi, output: 1Mi, cpu: 0.5, stopGrace: 1s, progressDeadline: 30s, \
              callbackTime: 2s}\n  onReturn: release\n  swap: {policy: nextTerm, probation: 1m}\n",
@@ -326,6 +357,7 @@ mod tests {
         assert_eq!(config.store, StoreChoice::Folder("/tmp/leases".into()));
         assert_eq!((task.lease.as_str(), task.name.as_str()), ("night", "nightly"));
         assert_eq!(task.timing.lease(), Duration::from_secs(30));
+        assert!(!task.early_takeover);
         assert_eq!(task.guest.memory, ByteSize::mib(16));
         assert_eq!(task.guest.output, ByteSize::mib(1));
         assert_eq!(task.guest.cpu, "500m".parse().ok());
@@ -360,7 +392,7 @@ mod tests {
     fn a_lease_is_named_after_its_task() {
         let text = "tasks: [{name: a, module: a.wasm}]";
         let config = parse("host.yaml", text, LogFormat::Text, &Environment::default()).expect("it is right");
-        assert_eq!(config.tasks[0].lease.as_str(), "a");
+        assert_eq!((config.tasks[0].lease.as_str(), config.tasks[0].early_takeover), ("a", true));
         assert_eq!(config.tasks[0].policy.progress_deadline, None);
         let policy = &config.tasks[0].policy;
         assert_eq!((policy.swap, policy.probation), (SwapPolicy::Now, Duration::from_secs(30)));
@@ -395,6 +427,34 @@ mod tests {
         assert_eq!(config.identity.as_deref(), Some("pod-1"));
         let namespaces: Vec<_> = config.tasks.iter().map(|task| task.namespace.as_ref().map(Name::as_str)).collect();
         assert_eq!(namespaces, [Some("jobs"), Some("own")]);
+    }
+
+    #[test]
+    fn a_leaders_label_is_for_one_task_in_a_pod() {
+        let in_pod = |name: &str| match name {
+            "POD_NAME" | "POD_UID" => Some(format!("of {name}")),
+            _ => None,
+        };
+        let with = |text: &str| {
+            let environment = Environment::from(in_pod);
+            parse("host.yaml", text, LogFormat::Text, &environment).map_err(|error| error.to_string())
+        };
+        let config =
+            with("tasks: [{name: a, module: a.wasm, leaderLabel: leader.example.com/a}]").expect("it is right");
+        let label = LeaderLabel { key: "leader.example.com/a".into(), value: "true".into() };
+        assert_eq!(config.tasks[0].leader_label, Some(label));
+        let pod = PodEnv { name: "of POD_NAME".into(), uid: Some("of POD_UID".into()), namespace: None };
+        assert_eq!(config.pod, Some(pod));
+        let outside = refused("tasks:\n- {name: a, module: a.wasm, leaderLabel: leader}");
+        assert!(outside.contains("line 2") && outside.contains("$POD_NAME"), "{outside}");
+        let folder = with("leaseStore: file:/tmp/l\ntasks: [{name: a, module: a.wasm, leaderLabel: leader}]");
+        assert!(folder.is_err_and(|error| error.contains("not in a folder")));
+        let both =
+            "tasks:\n- {name: a, module: a.wasm, leaderLabel: l=1}\n- {name: b, module: b.wasm, leaderLabel: l=2}";
+        let both = with(both).expect_err("they would take it off each other");
+        assert!(both.contains("line 3") && both.contains("task \"a\" has l as well"), "{both}");
+        let key = refused("tasks:\n- {name: a, module: a.wasm, leaderLabel: app.kubernetes.io/name}");
+        assert!(key.contains("line 2") && key.contains("Kubernetes' own"), "{key}");
     }
 
     #[test]

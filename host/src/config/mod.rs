@@ -4,6 +4,7 @@ mod allow;
 mod candidate;
 mod env;
 mod file;
+mod leader_label;
 mod oci;
 mod reference;
 mod traces;
@@ -26,6 +27,7 @@ pub use allow::{Allow, AllowKubernetes, ServiceAccount};
 pub use candidate::{CandidateVersions, check_identity};
 pub use env::{EnvName, EnvRef, KeyRef, ValueFrom};
 pub use file::parse as parse_file;
+pub use leader_label::LeaderLabel;
 pub use oci::{CosignKey, OciReference, Origin, Poll};
 pub use reference::Reference;
 pub use traces::{Collector, TracesConfig, TracesEnvironment};
@@ -40,8 +42,8 @@ pub struct Config {
     pub store: StoreChoice,
     /// Before the nonce in the identity; `None` takes the host's name.
     pub identity: Option<String>,
-    /// The Pod that this host runs in, if it is told of one (`POD_NAME`).
-    pub pod: Option<String>,
+    /// The Pod that this host runs in, if it is told of one.
+    pub pod: Option<PodEnv>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Where health and metrics are served, if anywhere.
@@ -70,11 +72,29 @@ pub enum AtStart {
     Awaited,
 }
 
+/// The Pod that a host runs in, as its environment says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodEnv {
+    /// `POD_NAME`: the identity's beginning, as well.
+    pub name: String,
+    /// `POD_UID`
+    pub uid: Option<String>,
+    /// `POD_NAMESPACE`; `None` takes that of the service account. (`NAMESPACE` is where the Leases are.)
+    pub namespace: Option<String>,
+}
+
+impl PodEnv {
+    /// What `set` has of one.
+    fn from(set: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        set("POD_NAME").map(|name| Self { name, uid: set("POD_UID"), namespace: set("POD_NAMESPACE") })
+    }
+}
+
 /// What the environment of the process says; a flag or the config file wins over it.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// `POD_NAME`: the identity's beginning.
-    pub pod_name: Option<String>,
+    /// `POD_NAME`, `POD_UID` and `POD_NAMESPACE`
+    pub pod: Option<PodEnv>,
     /// `NAMESPACE`, else `POD_NAMESPACE`: where the Leases are.
     pub namespace: Option<String>,
     /// `LEASE_NAME`: the Lease of a task that is given by flags.
@@ -92,7 +112,7 @@ impl Environment {
     pub fn from(look_up: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| look_up(name).filter(|value: &String| !value.is_empty());
         Self {
-            pod_name: set("POD_NAME"),
+            pod: PodEnv::from(set),
             namespace: set("NAMESPACE").or_else(|| set("POD_NAMESPACE")),
             lease_name: set("LEASE_NAME"),
             elector_path: set("ELECTOR_PATH"),
@@ -119,6 +139,11 @@ impl Environment {
         parsed.transpose()
     }
 
+    /// The identity's beginning, where nothing else is given.
+    fn pod_name(&self) -> Option<String> {
+        self.pod.as_ref().map(|pod| pod.name.clone())
+    }
+
     fn lease_name(&self) -> Result<Option<Name>, ConfigError> {
         Self::name("LEASE_NAME", self.lease_name.as_ref())
     }
@@ -143,12 +168,16 @@ pub struct TaskSpec {
     pub adopt: bool,
     /// The election's durations.
     pub timing: Timing,
+    /// The Lease of a holder is taken as soon as it is proven that it has ended, and not waited out.
+    pub early_takeover: bool,
     /// It stands as a candidate, and the API server picks the leader.
     pub coordinated: Option<CandidateVersions>,
     /// When the guest is started again, and what becomes of the Lease.
     pub policy: TaskConfig,
     /// What the guest may do beyond computing.
     pub allow: Allow,
+    /// What the Pod of the replica that leads carries, if anything.
+    pub leader_label: Option<LeaderLabel>,
     /// Where those values of its environment are that [`GuestConfig::env`] does not have.
     pub env_from: Vec<EnvRef>,
     /// What the guest gets.
@@ -205,6 +234,7 @@ impl Config {
             lease_duration,
             renew_deadline,
             retry_period,
+            no_early_takeover,
             coordinated,
             binary_version,
             emulation_version,
@@ -223,6 +253,7 @@ impl Config {
             on_return,
             swap,
             probation,
+            leader_label,
             admin,
             leader_address,
             shutdown_timeout,
@@ -240,9 +271,12 @@ impl Config {
             true => Some(coordinated_in(&lease_store, CandidateVersions::new(binary_version, emulation_version)?)?),
             false => None,
         };
+        if let Some(label) = &leader_label {
+            label.check(&lease_store, environment)?;
+        }
         let lease = lease.map_or_else(|| environment.lease_name(), |lease| Ok(Some(lease)))?;
         let namespace = namespace.map_or_else(|| environment.namespace(), |namespace| Ok(Some(namespace)))?;
-        let identity = identity.or_else(|| environment.pod_name.clone());
+        let identity = identity.or_else(|| environment.pod_name());
         let name = match name.or_else(|| lease.clone()) {
             Some(name) => name,
             None => {
@@ -261,6 +295,7 @@ impl Config {
             namespace,
             adopt,
             timing,
+            early_takeover: !no_early_takeover,
             coordinated,
             policy: TaskConfig {
                 stop_grace: stop_grace.into(),
@@ -271,6 +306,7 @@ impl Config {
                 ..TaskConfig::default()
             },
             allow: allow.into(),
+            leader_label,
             env_from: Vec::new(),
             guest: GuestConfig {
                 args: guest_args,
@@ -280,7 +316,7 @@ impl Config {
                 ..GuestConfig::default()
             },
         };
-        let pod = environment.pod_name.clone();
+        let pod = environment.pod.clone();
         let cache = cache.map(|folder| CacheConfig { folder, size: cache_size });
         let at_start = if environment.in_pod { AtStart::Awaited } else { AtStart::Required };
         let traces = TracesConfig::new(traces, &environment.traces)?;

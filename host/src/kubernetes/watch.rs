@@ -81,7 +81,7 @@ pub fn watch_one<K>(api: Api<K>, name: String) -> BoxStream<'static, Result<Seen
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let told = follow(Watched { api, only: Some(format!("metadata.name={name}")) });
+    let told = follow(Watched { api, only: Only::Fields(format!("metadata.name={name}")) });
     told.map(|told| {
         Ok(match told? {
             Told::Listed(objects, from) => objects.into_iter().next().map_or(Seen::Missing(from), Seen::Present),
@@ -101,14 +101,33 @@ pub fn watch_all<K>(api: Api<K>) -> BoxStream<'static, Result<Told<K>, WatchErro
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    follow(Watched { api, only: None })
+    follow(Watched { api, only: Only::All })
+}
+
+/// The same, of those that this selector takes (`KEY=VALUE`). One that it takes no longer is told as deleted.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub fn watch_labelled<K>(api: Api<K>, selector: String) -> BoxStream<'static, Result<Told<K>, WatchError>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    follow(Watched { api, only: Only::Labels(selector) })
 }
 
 /// What is followed.
 struct Watched<K> {
     api: Api<K>,
+    only: Only,
+}
+
+/// Which of the objects.
+enum Only {
+    All,
     /// A field selector.
-    only: Option<String>,
+    Fields(String),
+    /// A label selector.
+    Labels(String),
 }
 
 /// Where a watch stands between two of its updates.
@@ -203,11 +222,21 @@ where
     }
 
     fn of_list(&self) -> ListParams {
-        ListParams { field_selector: self.only.clone(), ..ListParams::default() }
+        let params = ListParams::default();
+        match &self.only {
+            Only::All => params,
+            Only::Fields(selector) => params.fields(selector),
+            Only::Labels(selector) => params.labels(selector),
+        }
     }
 
     fn of_watch(&self) -> WatchParams {
         let seconds = fastrand::u32(WATCH_SECONDS_MAX / 5 * 4..=WATCH_SECONDS_MAX);
-        WatchParams { field_selector: self.only.clone(), ..WatchParams::default() }.timeout(seconds)
+        let params = WatchParams::default().timeout(seconds);
+        match &self.only {
+            Only::All => params,
+            Only::Fields(selector) => params.fields(selector),
+            Only::Labels(selector) => params.labels(selector),
+        }
     }
 }

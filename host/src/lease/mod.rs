@@ -7,6 +7,7 @@ pub mod coordinated;
 pub mod file;
 pub mod folder;
 pub mod kubernetes;
+pub mod leader_label;
 mod modules;
 pub mod room;
 pub mod shared;

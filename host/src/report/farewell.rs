@@ -60,6 +60,9 @@ impl fmt::Display for Words {
             }
             Remaining::Ended => f.write_str("the component, which was ended, to be gone"),
             Remaining::Callback => f.write_str("on-stop-leading to return"),
+            Remaining::Label { until } => {
+                write!(f, "the leader's label to be off this Pod, for {:.1} s at most", left(until))
+            }
             Remaining::Release { until } => {
                 write!(f, "the lease to be released, or else its term to end in {:.1} s", left(until))
             }

@@ -7,6 +7,7 @@
 pub mod farewell;
 pub mod health;
 pub mod history;
+mod leader_label;
 pub mod liveness;
 pub mod metrics;
 mod modules;

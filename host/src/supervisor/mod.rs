@@ -7,6 +7,7 @@
 mod callbacks;
 mod candidacy;
 mod checkpoint;
+mod labelling;
 pub mod modules;
 pub mod ready;
 mod requests;
@@ -33,6 +34,7 @@ use self::{
     callbacks::Callbacks,
     candidacy::Candidacy,
     checkpoint::Calls,
+    labelling::Labelling,
     requests::{Told, UnderWay},
     swaps::AtHand,
 };
@@ -44,7 +46,7 @@ use crate::{
         runtime::{GuestConfig, GuestRuntime, GuestTerm, Run, RunEvents, RunningGuest},
         world::Call,
     },
-    lease::candidate::CandidateStore,
+    lease::{candidate::CandidateStore, leader_label::PodLabels},
     report::{Chain, Report, farewell::Farewell, liveness::Pulse, metrics::RequestResult},
 };
 
@@ -56,6 +58,8 @@ pub struct Supervised<S> {
     pub guests: Arc<GuestRuntime>,
     /// Where its LeaseCandidate is, in a coordinated election.
     pub candidate: Option<CandidateStore>,
+    /// The label on the leader's Pod; where there is none, the policy has none.
+    pub labels: Option<PodLabels>,
     /// Tells people.
     pub report: Arc<Report>,
     /// The Lease's namespace.
@@ -98,6 +102,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         replica,
         store,
         candidacy: Candidacy::new(task.candidate, task.report.clone()),
+        labelling: Labelling::new(task.labels, task.report.clone()),
         guests: task.guests,
         report: task.report,
         namespace: task.namespace,
@@ -130,6 +135,7 @@ struct Supervisor<S> {
     replica: Replica,
     store: Arc<S>,
     candidacy: Candidacy,
+    labelling: Labelling,
     guests: Arc<GuestRuntime>,
     report: Arc<Report>,
     namespace: String,
@@ -246,6 +252,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 // without hearing of anything.
                 update = watch.next() => self.watched(update.expect("a store's watch never ends")),
                 input = self.candidacy.next() => Input::Candidate(input),
+                input = self.labelling.next() => Input::Label(input),
                 Some((run, event)) = guest_events.recv() => self.guest_event(run, event),
                 Some(identity) = ended.next() => Input::HolderEnded(identity),
                 Ok(()) = shutdown.changed() => Input::Shutdown,
@@ -291,6 +298,8 @@ impl<S: LeaseStore> Supervisor<S> {
             match action {
                 Action::Send { id, request } => self.send(id, request),
                 Action::SendCandidate { id, request } => self.candidacy.send(id, request),
+                Action::SendLabel { id, request } => self.labelling.send(id, request),
+                Action::TellLabel(notice) => self.labelling.tell(&notice),
                 Action::Start { run, module, term } => self.start(run, &module, term),
                 Action::AskToStop(run, reason) => self.ask_to_stop(run, reason),
                 Action::End(run, reason) => self.end(run, reason),
@@ -305,6 +314,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 Action::Exit => return ControlFlow::Break(()),
             }
         }
+        self.labelling.watch(self.replica.watches_label());
         // After it was told how a term has ended, if one has.
         if !leads {
             self.report.standing_by(holder.as_deref(), self.replica.holder_until());

@@ -6,7 +6,7 @@ use super::{Desk, FAILED, MISTAKE, good, refused};
 
 #[test]
 fn a_flag_that_is_wrong_is_named_with_what_would_be_right() {
-    let cases: [(&[&str], &[&str]); 24] = [
+    let cases: [(&[&str], &[&str]); 27] = [
         (&["--no-such-flag"], &["'--no-such-flag'", "--help"]),
         (&["--lease-duration", "10s"], &["--lease-duration", "renew deadline (10s)", "raise the first"]),
         (&["--lease-duration", "9s"], &["lease duration (9s)", "renew deadline (10s)"]),
@@ -32,6 +32,9 @@ fn a_flag_that_is_wrong_is_named_with_what_would_be_right() {
         (&["--digest", "abc"], &["--digest", "sha256: and 64 hexadecimal digits", "leasehold check"]),
         (&["--cosign-key", "cosign.pub"], &["a cosign key is for a module in a registry", "`digest`"]),
         (&["--poll", "0s"], &["--poll", "between 1s and 24h"]),
+        (&["--leader-label", "app.kubernetes.io/name"], &["--leader-label", "Kubernetes' own"]),
+        (&["--leader-label", "leader="], &["--leader-label", "no value for a label"]),
+        (&["--leader-label", "leader"], &["the label leader=true", "not in a folder"]),
         (&["--on-return", "maybe"], &["--on-return", "hold, release, restart"]),
         (&["--config", "host.yaml"], &["--config", "cannot be used with"]),
     ];

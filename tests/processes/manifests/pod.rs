@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, Volume};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, Pod, PodTemplateSpec, Volume};
+use kube::api::PostParams;
 use leasehold_tests::{
     build,
     event_log::Event,
@@ -39,7 +40,9 @@ impl ByHand {
     /// The same as the Pod of this name.
     pub(super) fn start_as(name: &str, cluster: &Cluster, namespace: &str) -> Self {
         let files = TempDir::new().expect("a folder");
-        let spec = cluster.deployment(namespace).spec.expect("a spec").template.spec.expect("a spec");
+        let template = cluster.deployment(namespace).spec.expect("a spec").template;
+        let uid = make_pod(cluster, namespace, name, template.clone());
+        let spec = template.spec.expect("a spec");
         let host = |container: &Container| container.name == "leasehold";
         let container = spec.containers.into_iter().find(host).expect("a host");
         let mounts = container.volume_mounts.unwrap_or_default();
@@ -59,9 +62,11 @@ impl ByHand {
         let mut command = Command::new(build::leasehold());
         command.args(container.args.expect("args").iter().map(|arg| here(arg)));
         for variable in container.env.unwrap_or_default() {
-            let value = value_of(&variable, name, namespace);
+            let value = value_of(&variable, name, namespace, &uid);
             command.env(variable.name, value);
         }
+        // In a Pod, its service account says that.
+        command.env("POD_NAMESPACE", namespace);
         command.env("KUBECONFIG", cluster.plane.kubeconfig_for(&user(namespace)).expect("a kubeconfig"));
         command.stderr(fs::File::create(files.path().join("stderr")).expect("a file"));
         Self { host: HostProcess::spawn(name, command), name: name.to_owned(), files }
@@ -111,7 +116,19 @@ fn write_volume(cluster: &Cluster, namespace: &str, volume: &Volume, folder: &Pa
     }
 }
 
-fn value_of(variable: &EnvVar, pod: &str, namespace: &str) -> String {
+/// The Pod as an object, which no node ever starts; its uid.
+fn make_pod(cluster: &Cluster, namespace: &str, name: &str, template: PodTemplateSpec) -> String {
+    let mut pod = Pod { metadata: template.metadata.unwrap_or_default(), spec: template.spec, ..Pod::default() };
+    pod.metadata.name = Some(name.to_owned());
+    let pods = cluster.api::<Pod>(namespace);
+    let made = match cluster.runtime.block_on(pods.create(&PostParams::default(), &pod)) {
+        Err(kube::Error::Api(status)) if status.code == 409 => cluster.runtime.block_on(pods.get(name)),
+        made => made,
+    };
+    made.expect("a Pod").metadata.uid.expect("a uid")
+}
+
+fn value_of(variable: &EnvVar, pod: &str, namespace: &str, uid: &str) -> String {
     if let Some(value) = &variable.value {
         return value.clone();
     }
@@ -119,7 +136,7 @@ fn value_of(variable: &EnvVar, pod: &str, namespace: &str) -> String {
     match field.map(|field| field.field_path.as_str()) {
         Some("metadata.name") => pod.to_owned(),
         Some("metadata.namespace") => namespace.to_owned(),
-        Some("metadata.uid") => "11111111-2222-3333-4444-555555555555".to_owned(),
+        Some("metadata.uid") => uid.to_owned(),
         _ => panic!("{} comes from somewhere new", variable.name),
     }
 }

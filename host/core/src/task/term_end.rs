@@ -1,7 +1,9 @@
-//! The Lease is given up, or was lost: first whoever is to hear of the term's end does.
+//! The Lease is given up, or was lost: first whoever is to hear of the term's end does, and the leader's label is
+//! taken off.
 
 use crate::{
     election::{Leadership, StayOut, Term},
+    label::{LabelAction, LabelNotice},
     time::BootTime,
 };
 
@@ -52,11 +54,43 @@ impl Task {
                 };
                 self.call_on_stop_leading(owed, reason, Then::StepDown(stay_out), commands);
             }
-            None => {
-                self.state = if stay_out == StayOut::Forever { State::Finished } else { State::Idle };
-                commands.push(Command::StepDown(stay_out));
-            }
+            None => self.state = State::Leaving(stay_out),
         }
+    }
+
+    /// Gives the Lease up, if nothing has to come before that any more.
+    pub(super) fn leave(&mut self, now: BootTime, leadership: &Leadership, commands: &mut Vec<Command>) {
+        let State::Leaving(stay_out) = &mut self.state else { return };
+        if self.shutting_down {
+            *stay_out = StayOut::Forever;
+        }
+        let stay_out = *stay_out;
+        let leads = term_of(leadership).is_some();
+        if let Some(label) = &mut self.label {
+            label.want(now, None);
+            // Who has lost the Lease, and goes on, takes it off all the same, but nobody waits for that.
+            let waits_until = label.waits_until(leads).filter(|_| leads || self.shutting_down);
+            if waits_until.is_some_and(|until| now < until) {
+                return;
+            }
+            commands.extend(waits_until.map(|_| Command::TellLabel(LabelNotice::LeftOn)));
+        }
+        self.state = if stay_out == StayOut::Forever { State::Finished } else { State::Idle };
+        commands.push(Command::StepDown(stay_out));
+    }
+
+    /// The label is on while this replica leads, and its term is not about to end.
+    pub(super) fn advance_label(&mut self, now: BootTime, leadership: &Leadership, commands: &mut Vec<Command>) {
+        let ends = self.giving_up().is_some() || commands.iter().any(|command| matches!(command, Command::StepDown(_)));
+        let wanted = match leadership {
+            Leadership::Leading { term, certain: true, step_down: false, .. } if !ends => Some(term.token),
+            _ => None,
+        };
+        let Some(label) = &mut self.label else { return };
+        let mut actions = Vec::new();
+        label.want(now, wanted);
+        label.advance(now, &mut actions);
+        tell_label(actions, commands);
     }
 
     pub(super) fn call_on_stop_leading(
@@ -74,7 +108,7 @@ impl Task {
     }
 
     /// A callback is gone, if this was one.
-    pub(super) fn on_called(&mut self, run: RunId, commands: &mut Vec<Command>) {
+    pub(super) fn on_called(&mut self, run: RunId) {
         if self.new_leaders.ended(run) {
             return;
         }
@@ -84,13 +118,14 @@ impl Task {
         };
         match then {
             Then::Wait { until } => self.state = State::Waiting { until },
-            Then::StepDown(stay_out) => {
-                self.state = State::Idle;
-                // Or it is given up for ever, in this very step.
-                if !self.shutting_down {
-                    commands.push(Command::StepDown(stay_out));
-                }
-            }
+            Then::StepDown(stay_out) => self.state = State::Leaving(stay_out),
         }
     }
+}
+
+pub(super) fn tell_label(actions: Vec<LabelAction>, commands: &mut Vec<Command>) {
+    commands.extend(actions.into_iter().map(|action| match action {
+        LabelAction::Send { id, request } => Command::SendLabel { id, request },
+        LabelAction::Tell(notice) => Command::TellLabel(notice),
+    }));
 }

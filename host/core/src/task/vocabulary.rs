@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    election::{StayOut, Term},
+    election::{RequestId, StayOut, Term},
+    label::{LabelInput, LabelNotice, LabelRequest},
     time::BootTime,
 };
 
@@ -46,6 +47,11 @@ pub enum Remaining {
     Ended,
     /// `on-stop-leading`, which has a time limit.
     Callback,
+    /// The leader's label to be off this Pod.
+    Label {
+        /// When it is not waited for any more.
+        until: BootTime,
+    },
     /// The store's answer to the release; without one, the end of the term.
     Release {
         /// When the term ends.
@@ -153,6 +159,8 @@ pub struct TaskConfig {
     /// How long a new module has to run before it counts as one that works. One that fails before that makes room for
     /// the last one that has worked. Zero: each that starts counts as working.
     pub probation: Duration,
+    /// The Pod of the replica that leads carries a label: see [`crate::label`].
+    pub leader_label: bool,
 }
 
 impl Default for TaskConfig {
@@ -168,6 +176,7 @@ impl Default for TaskConfig {
             stay_out: Duration::from_secs(30),
             swap: SwapPolicy::default(),
             probation: Duration::from_secs(30),
+            leader_label: false,
         }
     }
 }
@@ -293,6 +302,8 @@ pub enum Input {
     NewLeader(String),
     /// This run's guest did something.
     Guest(RunId, GuestEvent),
+    /// Something became of the leader's label.
+    Label(LabelInput),
     /// The host was asked to end.
     Shutdown,
 }
@@ -324,6 +335,16 @@ pub enum Command {
     },
     /// Tell people: nobody calls `on-new-leader` with this identity, because too many others wait.
     TellSkipped(String),
+    /// Send this about the leader's label, and drop the request before. When to give up is told by the next
+    /// [`LabelNotice::Failed`].
+    SendLabel {
+        /// To be given back with the answer.
+        id: RequestId,
+        /// What to ask.
+        request: LabelRequest,
+    },
+    /// Tell people about the leader's label.
+    TellLabel(LabelNotice),
     /// Give the Lease up; no guest runs.
     StepDown(StayOut),
     /// Tell people: the guest will be started again after this delay.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     election::{Leadership, Term},
+    label::LabelInput,
     lease::LeaseModules,
     task::{
         Callback, Command, Digest, GuestEvent, Input, Module, OnReturn, Outcome, RunId, StopReason, SwapNotice, Task,
@@ -165,6 +166,11 @@ impl Bench {
 
     pub(super) fn hears(&mut self, at_ms: u64, identity: &str) -> Vec<Command> {
         self.step(at_ms, Input::NewLeader(identity.into()))
+    }
+
+    /// Something becomes of the leader's label.
+    pub(super) fn label(&mut self, at_ms: u64, input: LabelInput) -> Vec<Command> {
+        self.step(at_ms, Input::Label(input))
     }
 
     pub(super) fn shutdown(&mut self, at_ms: u64) -> Vec<Command> {

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::bench::{asked, boot, digest, leading, standby};
 use crate::{
-    election::Leadership,
+    election::{Leadership, RequestId, StayOut},
+    label::{LabelInput, LabelNotice, LabelReply, LabelRequest, Labelled, OwnPod},
+    lease::Version,
+    ports::StoreFailure,
     task::{Callback, Command, GuestEvent, Input, Module, OnReturn, Outcome, RunId, StopReason, Task, TaskConfig},
 };
 
@@ -28,6 +31,10 @@ enum Op {
     /// The callback of this kind, if there is one, has ended.
     CallEnds(bool),
     NewLeader(u8),
+    /// What was asked about the label arrives, and is answered, or is not heard of.
+    Label(bool),
+    /// The watch tells who carries it.
+    LabelSeen,
     Shutdown,
 }
 
@@ -54,6 +61,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Report),
         6 => any::<bool>().prop_map(Op::CallEnds),
         2 => (0u8..3).prop_map(Op::NewLeader),
+        6 => prop::bool::weighted(0.8).prop_map(Op::Label),
+        3 => Just(Op::LabelSeen),
         1 => Just(Op::Shutdown),
     ]
 }
@@ -74,6 +83,9 @@ struct World {
     calls: [Option<RunId>; 2],
     /// The term in which a guest of a module ran that is to hear of the term's end.
     owed: Option<u64>,
+    /// The Pod as the API server has it, and what is asked about it.
+    pod: OwnPod,
+    label: Option<(RequestId, LabelRequest)>,
 }
 
 impl World {
@@ -138,15 +150,38 @@ impl World {
                 self.reported_ms = self.now_ms;
                 Input::Guest(self.guest.map_or(RunId(0), |(run, ..)| run), GuestEvent::Reported(boot(self.now_ms)))
             }
+            Op::Label(heard) => {
+                let Some((id, request)) = self.label.take() else { return };
+                let result = self.serve_label(&request);
+                let result = if heard { result } else { Err(StoreFailure::Unavailable) };
+                Input::Label(LabelInput::Answered(id, result))
+            }
+            Op::LabelSeen => {
+                let own = self.pod.labelled.then_some(self.pod);
+                Input::Label(LabelInput::Seen(Labelled { own, ..Labelled::default() }))
+            }
             Op::Shutdown => Input::Shutdown,
         };
         self.step(input);
     }
 
+    fn serve_label(&mut self, request: &LabelRequest) -> Result<LabelReply, StoreFailure> {
+        let (labelled, mark) = match request {
+            LabelRequest::Look => return Ok(LabelReply::Looked(self.pod)),
+            LabelRequest::PutOn { mark, .. } => (true, Some(*mark)),
+            LabelRequest::TakeOff { mark, .. } => (false, *mark),
+            LabelRequest::TakeOffOther { .. } => unreachable!("no other carries it"),
+        };
+        self.pod = OwnPod { version: Version(self.pod.version.0 + 1), labelled, mark };
+        Ok(LabelReply::Written(self.pod.version))
+    }
+
     fn step(&mut self, input: Input) {
         let now = boot(self.now_ms);
+        let mut left_on = false;
         for command in self.task.step(now, &self.leadership, input) {
-            assert!(!self.shut_down, "what is finished commands nothing: {command:?}");
+            let of_label = matches!(command, Command::SendLabel { .. } | Command::TellLabel(_));
+            assert!(!self.shut_down || of_label, "what is finished commands nothing: {command:?}");
             match command {
                 Command::Call { run, callback, .. } => {
                     let call = &mut self.calls[usize::from(matches!(callback, Callback::NewLeader { .. }))];
@@ -186,9 +221,22 @@ impl World {
                     assert!(self.guest.is_none(), "the lease is kept as long as a guest exists");
                     assert!(self.calls[0].is_none(), "or is told that it is to go");
                     assert_eq!(self.owed, None, "which it is");
+                    let leads = matches!(self.leadership, Leadership::Leading { .. });
+                    assert!(!self.pod.labelled || left_on || !leads, "the label is off by then");
                     self.leadership = standby();
-                    self.shut_down = stay_out == crate::election::StayOut::Forever;
+                    self.shut_down = stay_out == StayOut::Forever;
                 }
+                Command::SendLabel { id, request } => {
+                    if let LabelRequest::PutOn { mark, .. } = request {
+                        assert_eq!(
+                            self.leadership,
+                            leading(mark.token, true),
+                            "it is put on in a term that is certain"
+                        );
+                    }
+                    self.label = Some((id, request));
+                }
+                Command::TellLabel(notice) => left_on |= notice == LabelNotice::LeftOn,
                 Command::TellRestart(_) => assert!(self.guest.is_none()),
                 Command::TellModules(_) => {}
             }
@@ -204,7 +252,7 @@ impl World {
         } else {
             let ignored = matches!(self.leadership, Leadership::Leading { step_down: true, .. });
             assert!(
-                !ignored || self.shut_down || self.calls[0].is_some(),
+                !ignored || self.shut_down || self.calls[0].is_some() || self.task.giving_up().is_some(),
                 "who is asked to step down and runs nothing has stepped down in the same step"
             );
         }
@@ -220,14 +268,16 @@ proptest! {
         stop_grace_s in 0u64..10,
         on_return in prop::sample::select(vec![OnReturn::Hold, OnReturn::Release, OnReturn::Restart]),
         progress_deadline_ms in prop::option::of(1u64..40_000),
+        leader_label in any::<bool>(),
     ) {
         let progress_deadline = progress_deadline_ms.map(Duration::from_millis);
         let stop_grace = Duration::from_secs(stop_grace_s);
-        let config = TaskConfig { stop_grace, progress_deadline, on_return, ..TaskConfig::default() };
+        let config = TaskConfig { stop_grace, progress_deadline, on_return, leader_label, ..TaskConfig::default() };
         let (task, leadership) = (Task::new(config), standby());
         let mut world = World {
             task, leadership, now_ms: 0, terms: 0, runs: 0, guest: None, shut_down: false, progress_deadline_ms,
-            reported_ms: 0, calls: [None, None], owed: None,
+            reported_ms: 0, calls: [None, None], owed: None, label: None,
+            pod: OwnPod { version: Version(1), labelled: false, mark: None },
         };
         world.apply(Op::Module(0));
         for op in ops {

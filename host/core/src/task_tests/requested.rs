@@ -106,7 +106,7 @@ fn a_shutdown_during_the_step_down_ends_the_host() {
     let mut bench = Bench::running();
     bench.leads(1_000, asked(leading(1, true)));
     assert_eq!(bench.shutdown(1_100), NONE);
-    assert_eq!(bench.ended(1_200, 1, Outcome::Returned), [RELEASE, StepDown(StayOut::Forever)]);
+    assert_eq!(bench.ended(1_200, 1, Outcome::Returned), [StepDown(StayOut::Forever)]);
 }
 
 #[test]

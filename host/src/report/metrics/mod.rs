@@ -70,6 +70,8 @@ struct Families {
     progress: Family<TaskLabels, Gauge<f64, AtomicU64>>,
     callback_failures: Family<CallbackLabels, Counter>,
     dropped_events: Family<TaskLabels, Counter>,
+    leader_label: Family<TaskLabels, Gauge>,
+    leader_label_failures: Family<TaskLabels, Counter>,
     cache: Family<HostLabels, Counter>,
     spans: Family<HostLabels, Counter>,
 }
@@ -117,6 +119,8 @@ impl Default for Families {
             progress: Family::default(),
             callback_failures: Family::default(),
             dropped_events: Family::default(),
+            leader_label: Family::default(),
+            leader_label_failures: Family::default(),
             cache: Family::default(),
             spans: Family::default(),
         }
@@ -182,6 +186,10 @@ impl Families {
                 "Calls of on-stop-leading and on-new-leader that failed or took too long"
             dropped_events "leasehold_events_dropped"
                 "Kubernetes Events that were not written because too many waited"
+            leader_label "leasehold_leader_label"
+                "1 while this Pod carries the leader's label, else 0; none where that is not asked for"
+            leader_label_failures "leasehold_leader_label_failures"
+                "Requests about the leader's label that failed"
             cache "leasehold_module_cache"
                 "Modules in the cache of compiled ones, by what became of them"
             spans "leasehold_trace_spans"

@@ -41,7 +41,9 @@ impl Metrics {
         for gauge in [&families.token, &families.watch_broken, &families.running] {
             gauge.get_or_create(&labels).set(0);
         }
-        for counter in [&families.swaps, &families.rejections, &families.dropped_events] {
+        for counter in
+            [&families.swaps, &families.rejections, &families.dropped_events, &families.leader_label_failures]
+        {
             counter.get_or_create(&labels).inc_by(0);
         }
         for histogram in [&families.renewal_time, &families.stop_time] {
@@ -222,6 +224,14 @@ impl TaskMetrics {
     /// `result` is `ok`, `refused` or `failed`, as of all calls.
     pub(in crate::report) fn checkpoint_save(&self, result: &'static str) {
         self.families.calls.get_or_create(&self.call("checkpoint", result)).inc();
+    }
+
+    pub(in crate::report) fn leader_label(&self, on: bool) {
+        self.families.leader_label.get_or_create(&self.labels).set(i64::from(on));
+    }
+
+    pub(in crate::report) fn leader_label_failed(&self) {
+        self.families.leader_label_failures.get_or_create(&self.labels).inc();
     }
 
     pub(in crate::report) fn event_dropped(&self) {

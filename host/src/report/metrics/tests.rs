@@ -167,6 +167,7 @@ fn what_is_shown_is_in_the_list_under_the_type_that_it_has_there() {
     task.module(&"sha256:a".into());
     task.module_states([("runs", Some(&"sha256:a".into()))]);
     task.callback_failed("on-stop-leading");
+    task.leader_label(true);
     drop((task.guest_counts(), task.http_counts(), metrics.cache_counts()));
     let (_, classic) = metrics.text(Form::Classic).expect("it can be written");
     let shown = classic.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

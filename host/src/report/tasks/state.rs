@@ -40,6 +40,8 @@ pub struct TaskState {
     pub progress: Option<Progress>,
     /// How many bytes the checkpoint on the Lease has, as last seen.
     pub checkpoint_bytes: Option<usize>,
+    /// Whether this Pod carries the leader's label; null where that is not asked for.
+    pub leader_label: Option<bool>,
     /// Who has held the Lease, and which modules took over.
     #[serde(flatten)]
     pub history: History,
@@ -193,6 +195,7 @@ impl TaskState {
             past_runs: VecDeque::new(),
             progress: None,
             checkpoint_bytes: None,
+            leader_label: None,
             history: History::default(),
         }
     }

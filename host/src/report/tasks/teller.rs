@@ -210,6 +210,10 @@ impl TaskTeller {
         self.change(|state| state.progress = Some(Progress { message: shortened(message), at }));
     }
 
+    pub(in crate::report) fn leader_label(&self, on: bool) {
+        self.change(|state| state.leader_label = Some(on));
+    }
+
     pub(in crate::report) fn checkpoint_bytes(&self, bytes: Option<usize>) {
         // Told with each renewal.
         if self.told.state.borrow().checkpoint_bytes != bytes {
