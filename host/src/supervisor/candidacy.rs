@@ -10,6 +10,7 @@ use leasehold_core::{
     ports::{StoreError, StoreFailure},
 };
 
+use super::requests::why_failed;
 use crate::{
     lease::candidate::CandidateStore,
     report::{Chain, Report},
@@ -75,13 +76,7 @@ impl Candidacy {
 
     pub(super) fn tell_failed(&mut self, what: &str, failure: StoreFailure) {
         let Some(Standing { request, error, .. }) = &mut self.standing else { return };
-        let error = error.take().filter(|error| error.failure == failure);
-        if failure == StoreFailure::Unavailable && request.take().is_some() {
-            self.report.request_failed(what, &"no answer in time");
-        } else if let Some(error) = error {
-            self.report.request_failed(what, &Chain(&error));
-        } else {
-            self.report.request_failed(what, &format_args!("{failure:?}"));
-        }
+        let given_up = failure == StoreFailure::Unavailable && request.take().is_some();
+        self.report.request_failed(what, &why_failed(failure, error.take(), given_up));
     }
 }

@@ -6,9 +6,10 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use leasehold_core::{
     election::RequestId,
     label::{LabelInput, LabelNotice, LabelReply, LabelRequest, Labelled},
-    ports::{StoreError, StoreFailure},
+    ports::StoreError,
 };
 
+use super::requests::why_failed;
 use crate::{
     lease::leader_label::PodLabels,
     report::{Chain, Report},
@@ -104,14 +105,9 @@ impl Labelling {
             LabelNotice::TakenFrom(pod) => self.report.leader_label_taken_from(&pod.name),
             LabelNotice::LeftOn => self.report.leader_label_left_on(),
             LabelNotice::Failed(what, failure) => {
-                let error = self.error.take().filter(|error| error.failure == *failure);
-                match error {
-                    _ if *failure == StoreFailure::Unavailable && self.request.take().is_some() => {
-                        self.report.leader_label_failed(what, &"no answer in time");
-                    }
-                    Some(error) => self.report.leader_label_failed(what, &Chain(&error)),
-                    None => self.report.leader_label_failed(what, &format_args!("{failure:?}")),
-                }
+                // Dropped, where it is still under way.
+                let given_up = self.request.take().is_some();
+                self.report.leader_label_failed(what, &why_failed(*failure, self.error.take(), given_up));
             }
         }
     }

@@ -35,7 +35,7 @@ use self::{
     candidacy::Candidacy,
     checkpoint::Calls,
     labelling::Labelling,
-    requests::{Told, UnderWay},
+    requests::{Told, UnderWay, why_failed},
     swaps::AtHand,
 };
 use crate::{
@@ -460,14 +460,8 @@ impl<S: LeaseStore> Supervisor<S> {
             Notice::Lost(term, reason) => report.lost(term, reason),
             Notice::OtherTask(other) => report.other_task(&other),
             Notice::RequestFailed(what, failure) => {
-                let error = self.request_error.take().filter(|error| error.failure == failure);
-                if failure == StoreFailure::Unavailable && self.request_ended(RequestResult::Failed) {
-                    report.request_failed(what, &"no answer in time");
-                } else if let Some(error) = error {
-                    report.request_failed(what, &Chain(&error));
-                } else {
-                    report.request_failed(what, &format_args!("{failure:?}"));
-                }
+                let given_up = failure == StoreFailure::Unavailable && self.request_ended(RequestResult::Failed);
+                report.request_failed(what, &why_failed(failure, self.request_error.take(), given_up));
             }
         }
     }

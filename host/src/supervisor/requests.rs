@@ -10,7 +10,10 @@ use leasehold_core::{
 };
 
 use super::Supervisor;
-use crate::report::metrics::{Began, RequestKind, RequestResult};
+use crate::report::{
+    Chain,
+    metrics::{Began, RequestKind, RequestResult},
+};
 
 /// A store's answer.
 pub(super) type Answer = (RequestId, Result<Reply, StoreError>);
@@ -32,6 +35,16 @@ pub(super) struct Told {
     pub(super) acquired: Began,
     /// The last holder that was proven to have ended.
     pub(super) ended: Option<String>,
+}
+
+/// How a request has failed, for people. `error` is the last one that was told; `given_up`: this one was under way, and is
+/// not waited for any more.
+pub(super) fn why_failed(failure: StoreFailure, error: Option<StoreError>, given_up: bool) -> String {
+    match error.filter(|error| error.failure == failure) {
+        _ if failure == StoreFailure::Unavailable && given_up => "no answer in time".to_owned(),
+        Some(error) => Chain(&error).to_string(),
+        None => format!("{failure:?}"),
+    }
 }
 
 fn kind_of(request: &Request) -> RequestKind {
