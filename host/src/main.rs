@@ -7,6 +7,7 @@ use leasehold::{
     args::{Args, Command},
     commands,
     config::ConfigError,
+    log,
     supervisor::modules::Rejected,
     termination,
 };
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    log::flush();
     let error = match result {
         Ok(code) => return code,
         Err(error) => error,

@@ -33,6 +33,7 @@ mod step_down;
 mod swaps;
 mod task_events;
 mod tasks;
+mod unread_log;
 
 use std::time::Duration;
 

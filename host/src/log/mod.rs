@@ -3,11 +3,19 @@
 //! Every line about a task carries `event` (a word that stays the same from version to version),
 //! `task`, `lease` and `identity`, and within a term `token`.
 
+mod lines;
 mod text;
 
-use std::{io::IsTerminal, sync::Arc};
+use std::{
+    fs::File,
+    io::IsTerminal,
+    os::fd::AsFd,
+    sync::{Arc, OnceLock},
+};
 
+use anyhow::Context;
 use clap::ValueEnum;
+use lines::Lines;
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -54,11 +62,16 @@ impl LogLevel {
     }
 }
 
+pub use self::lines::dropped;
+
+/// Where they go.
+static LINES: OnceLock<Lines<File>> = OnceLock::new();
+
 /// Writes log lines to stdout from now on. `level` is of the host's own; where it is not given, `RUST_LOG` sets what is
 /// written, and where that is not set either, it is [`LogLevel::Info`].
 ///
 /// # Errors
-/// `RUST_LOG` does not parse.
+/// `RUST_LOG` does not parse; there is no stdout, or no thread left.
 pub fn init(format: LogFormat, level: Option<LogLevel>) -> anyhow::Result<()> {
     let filter = match (level, std::env::var("RUST_LOG")) {
         (Some(level), _) => EnvFilter::new(format!("warn,leasehold={}", level.name())),
@@ -66,7 +79,14 @@ pub fn init(format: LogFormat, level: Option<LogLevel>) -> anyhow::Result<()> {
             .map_err(|error| anyhow::anyhow!("RUST_LOG={directives:?} is not a log filter: {error}"))?,
         (None, Err(_)) => EnvFilter::new("warn,leasehold=info"),
     };
-    let lines = tracing_subscriber::fmt::layer().with_target(false);
+    // Not by the standard library's stdout, whose lock and buffer would be waited for.
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned().context("there is no stdout to write the log to")?;
+    let lines = Lines::to(File::from(stdout), |dropped| {
+        tracing::warn!(event = "log-dropped", lines = dropped, "{dropped} lines were left out: nobody read the log");
+    })
+    .context("cannot start the thread of the log")?;
+    let lines = LINES.get_or_init(|| lines);
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(lines.clone());
     let lines = match format {
         LogFormat::Text => {
             let at_a_terminal = std::io::stdout().is_terminal();
@@ -76,6 +96,13 @@ pub fn init(format: LogFormat, level: Option<LogLevel>) -> anyhow::Result<()> {
     };
     tracing_subscriber::registry().with(lines.with_filter(filter.and(filter_fn(may_be_told)))).init();
     Ok(())
+}
+
+/// Waits until all lines are written, at the end of the process; where nobody reads them, for a second.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
+    }
 }
 
 /// Whatever the filter says. What the libraries tell of in detail are requests and answers, with URLs, headers and

@@ -16,6 +16,8 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
+use crate::log;
+
 /// Made when the process begins, as far as anybody can tell.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -39,6 +41,14 @@ impl Collector for Process {
             cpu.metric_type(),
         )?;
         cpu.encode(descriptor)?;
+        let dropped = ConstCounter::new(log::dropped());
+        let descriptor = encoder.encode_descriptor(
+            "leasehold_log_lines_dropped",
+            "Lines of the log that were left out because nobody read it",
+            None,
+            dropped.metric_type(),
+        )?;
+        dropped.encode(descriptor)?;
         let gauges = [
             ("process_start_time_seconds", "When this process began, in Unix time", Some(self.started)),
             ("process_resident_memory_bytes", "Memory of this process that is in RAM", resident_bytes()),

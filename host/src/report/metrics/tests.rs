@@ -105,7 +105,8 @@ fn this_process_is_shown_under_the_usual_names() {
 }
 
 /// What the collector of this process tells: it has no list of its own.
-const OF_PROCESS: [(&str, &str); 5] = [
+const OF_PROCESS: [(&str, &str); 6] = [
+    ("leasehold_log_lines_dropped", "counter"),
     ("process_cpu_seconds", "counter"),
     ("process_start_time_seconds", "gauge"),
     ("process_resident_memory_bytes", "gauge"),
