@@ -148,6 +148,40 @@ fn one_that_somebody_takes_off_is_put_on_again() {
     assert_eq!(marks, (Some("true".into()), Some(format!("{}-2", set.token()))), "the second request of the term");
 }
 
+#[test]
+fn many_tasks_of_one_pod_each_have_theirs_and_do_not_get_in_each_others_way() {
+    const TASKS: usize = 20;
+    let cluster = Cluster::start();
+    cluster.make_pod("first");
+    let module = guest("heartbeat").display().to_string();
+    let task = |number: usize| {
+        json!({
+            "name": format!("task-{number}"), "module": module, "leaderLabel": format!("leader.example.com/task-{number}"),
+            "lease": {"duration": "300s", "renewDeadline": "200s"},
+        })
+    };
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let config = folder.path().join("host.yaml");
+    // JSON is YAML.
+    let text = json!({"tasks": (0..TASKS).map(task).collect::<Vec<_>>()}).to_string();
+    std::fs::write(&config, text).expect("written");
+    let mut command = Command::new(build::leasehold());
+    command.env("KUBECONFIG", cluster.plane.kubeconfig()).env("POD_NAME", "first");
+    command.args(["run", "--log-format", "json", "--config"]).arg(&config);
+    let mut host = HostProcess::spawn("first", command);
+    host.wait_for_event("leader-label-set", TASKS);
+    let carried = || pod(&cluster, "first").labels().keys().filter(|key| key.starts_with("leader.")).count();
+    assert_eq!(carried(), TASKS);
+
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0));
+    assert_eq!((host.count("leader-label-removed"), host.count("released")), (TASKS, TASKS));
+    assert_eq!(carried(), 0);
+    for trouble in ["leader-label-failed", "leader-label-left"] {
+        assert_eq!(host.count(trouble), 0, "{trouble}");
+    }
+}
+
 /// The right to change Pods is there, and yet somebody forbids it: a policy, a webhook.
 #[test]
 fn where_pods_may_not_be_changed_it_leads_says_so_and_hands_over_without_waiting() {

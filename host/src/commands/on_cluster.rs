@@ -28,6 +28,7 @@ use crate::{
         coordinated,
         kubernetes::KubernetesStore,
         leader_label::PodLabels,
+        own_writes::OwnWrites,
         room::Room,
         shared::{self, SharedWatch},
     },
@@ -104,6 +105,7 @@ pub(super) struct OnCluster {
     request_room: Room,
     namespaces: HashMap<String, InNamespace>,
     pod: Option<PodEnv>,
+    own_writes: Arc<OwnWrites>,
 }
 
 impl OnCluster {
@@ -122,7 +124,8 @@ impl OnCluster {
             let shared = InNamespace::new(&access, &namespace, &leases).await?;
             namespaces.insert(namespace, shared);
         }
-        Ok(Self { access, event_room: EventRoom::new(client), request_room: Room::default(), namespaces, pod })
+        let (event_room, request_room, own_writes) = (EventRoom::new(client), Room::default(), Arc::default());
+        Ok(Self { access, event_room, request_room, namespaces, pod, own_writes })
     }
 
     /// Checks that each task may compete.
@@ -173,7 +176,8 @@ impl OnCluster {
         let ended = holder::ended(pods.clone().filter(|_| task.spec.early_takeover), holders);
         let labels = match (&self.pod, &task.spec.leader_label) {
             (Some(pod), Some(label)) => {
-                first_contact(PodLabels::open(&self.access, pod, task.spec.name.as_str(), label)).await?
+                let name = task.spec.name.as_str();
+                first_contact(PodLabels::open(&self.access, pod, &self.own_writes, name, label)).await?
             }
             _ => None,
         };

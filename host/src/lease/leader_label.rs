@@ -1,7 +1,7 @@
 //! The leader's label on Pods: what the core asks of the API server about it
 //! ([`leasehold_core::label`] says why, and when).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::bail;
 use futures_core::stream::BoxStream;
@@ -19,7 +19,10 @@ use leasehold_core::{
 };
 use serde_json::{Value, json};
 
-use super::kubernetes::{failure_of, parse_version};
+use super::{
+    kubernetes::{failure_of, parse_version},
+    own_writes::OwnWrites,
+};
 use crate::{
     config::{ConfigError, LeaderLabel, PodEnv},
     kubernetes::{
@@ -38,16 +41,23 @@ pub struct PodLabels {
     api: Api<Pod>,
     namespace: String,
     own: PodId,
+    own_writes: Arc<OwnWrites>,
     label: LeaderLabel,
 }
 
 impl PodLabels {
-    /// For this host's own Pod. Without the rights to do it there is none, and the log says which are missing.
+    /// For this host's own Pod, in which all its tasks share `own_writes`. Without the rights to do it there is none, and the log says which are missing.
     ///
     /// # Errors
     /// The cluster does not answer; or a [`ConfigError`]: the Pod is another one, or carries the label already, and
     /// not because it has led.
-    pub async fn open(access: &Access, pod: &PodEnv, task: &str, label: &LeaderLabel) -> anyhow::Result<Option<Self>> {
+    pub async fn open(
+        access: &Access,
+        pod: &PodEnv,
+        own_writes: &Arc<OwnWrites>,
+        task: &str,
+        label: &LeaderLabel,
+    ) -> anyhow::Result<Option<Self>> {
         let namespace = pod.namespace.as_deref().unwrap_or(access.client().default_namespace());
         let target = Target { group: "", resource: "pods", namespace, name: None };
         let denied = access.denied(&target, &VERBS).await?;
@@ -74,8 +84,13 @@ impl PodLabels {
         if let Some(other) = pod.uid.as_ref().filter(|expected| **expected != uid) {
             return mistake(format!("Pod {namespace}/{name} is {uid}, and not {other}, as $POD_UID says"));
         }
-        let labels =
-            Self { api, namespace: namespace.to_owned(), own: PodId { name: name.clone(), uid }, label: label.clone() };
+        let labels = Self {
+            api,
+            namespace: namespace.to_owned(),
+            own: PodId { name: name.clone(), uid },
+            own_writes: own_writes.clone(),
+            label: label.clone(),
+        };
         if found.labels().contains_key(&label.key) && labels.mark(&found.metadata).is_none() {
             return mistake(format!(
                 "Pod {namespace}/{name} carries {} without having led: leave it out of the Pod's template, or name \
@@ -107,17 +122,17 @@ impl PodLabels {
             }
             LabelRequest::PutOn { based_on, mark } => {
                 let change = json!({"labels": {key: value}, "annotations": {key: written(mark)}});
-                self.patch(&self.own, based_on, change).await
+                self.patch_own(based_on, change).await
             }
             LabelRequest::TakeOff { based_on, mark } => {
                 let mut change = json!({"labels": {key: null}});
                 if let Some(mark) = mark {
                     change["annotations"] = json!({key: written(mark)});
                 }
-                self.patch(&self.own, based_on, change).await
+                self.patch_own(based_on, change).await
             }
             LabelRequest::TakeOffOther { pod, based_on } => {
-                self.patch(&pod, based_on, json!({"labels": {key: null}})).await
+                self.patch(&pod, based_on, json!({"labels": {key: null}})).await.map(LabelReply::Written)
             }
         }
     }
@@ -159,14 +174,19 @@ impl PodLabels {
         Ok(labelled)
     }
 
-    async fn patch(&self, pod: &PodId, based_on: Version, mut change: Value) -> Result<LabelReply, StoreError> {
+    async fn patch_own(&self, based_on: Version, change: Value) -> Result<LabelReply, StoreError> {
+        let written = self.own_writes.write(based_on, |based_on| self.patch(&self.own, based_on, change)).await;
+        written.map(LabelReply::Written)
+    }
+
+    async fn patch(&self, pod: &PodId, based_on: Version, mut change: Value) -> Result<Version, StoreError> {
         change["uid"] = json!(pod.uid);
         change["resourceVersion"] = json!(based_on.0.to_string());
         let params = PatchParams { field_manager: Some("leasehold".into()), ..PatchParams::default() };
         let patch = Patch::Merge(json!({"metadata": change}));
         let written = self.api.patch_metadata(&pod.name, &params, &patch).await;
         let written = written.map_err(|error| self.error("patch", pod, &error))?.metadata;
-        self.version(pod, &written).map(LabelReply::Written)
+        self.version(pod, &written)
     }
 
     fn seen(&self, pod: &ObjectMeta) -> Result<OwnPod, StoreError> {

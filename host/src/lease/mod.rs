@@ -9,6 +9,7 @@ pub mod folder;
 pub mod kubernetes;
 pub mod leader_label;
 mod modules;
+pub mod own_writes;
 pub mod room;
 pub mod shared;
 
