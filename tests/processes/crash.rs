@@ -106,6 +106,19 @@ fn what_proves_nothing_about_the_holder_hands_nothing_over() {
 }
 
 #[test]
+fn who_asks_for_no_early_takeover_waits_the_lease_out_whatever_is_proven() {
+    let cluster = Cluster::start();
+    cluster.make_pod("first");
+    let (identity, standby) = cluster.crashed(&[&LEASE[..], &["--no-early-takeover"]].concat());
+    let renewed = cluster.renewed_micros();
+    cluster.set_status("first", terminated(&leasehold::termination::message(&identity)), json!({}));
+    let taken = standby.wait_for_event("guest-started", 1);
+    let waited = taken.at_micros - renewed;
+    assert!(waited >= micros(LEASE_DURATION), "taken {waited} us after the last renewal");
+    assert!(standby.events_named("holder-ended").is_empty());
+}
+
+#[test]
 fn a_later_boot_of_the_same_container_takes_over_from_the_earlier_one() {
     let cluster = Cluster::start();
     cluster.make_pod("first");
