@@ -20,8 +20,9 @@ use crate::{
     world::{Event, ProcessId, World},
 };
 
-/// How much later than its deadline a control loop may get to run, and what it ends be gone.
-const SLACK: Duration = Duration::from_millis(500);
+/// How much later than its deadlines a control loop may get to run, and what it ends be gone: it wakes to ask and to end, each
+/// time up to 300 ms late (`stepping.rs`).
+const SLACK: Duration = Duration::from_millis(700);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
