@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use leasehold_core::{
-    election::{Request, RequestId},
+    election::RequestId,
     label::{LabelInput, LabelNotice, LabelReply, LabelRequest, Labelled, Mark, OwnPod, PodId},
     lease::{LeaseRecord, Version},
     ports::StoreFailure,
-    replica::{Action, Input},
+    replica::Input,
 };
 
 use crate::{
@@ -58,7 +58,8 @@ pub(crate) struct OfLabel {
     released: Option<u64>,
     /// It has given the Lease up without, and not asked for it again.
     left_on: bool,
-    /// It has won the Lease when it did not want it any more: that is given back at once.
+    /// In its term it has neither asked for the label nor started a guest: it may have won the Lease when it did not want
+    /// it any more, and gives that back.
     in_vain: bool,
 }
 
@@ -92,6 +93,7 @@ impl World {
         if let LabelRequest::PutOn { mark, .. } = request {
             (target.label.asked_for, target.label.left_on) = (Some(mark), false);
             target.label.first.get_or_insert(mark.token);
+            target.label.in_vain = false;
         }
         if let LabelRequest::TakeOff { based_on, .. } = request
             && self.plan.defect == Some(Defect::LabelDeclaredOff)
@@ -276,18 +278,17 @@ impl World {
         }
     }
 
-    /// A term begins, and with these actions may be over.
-    pub(crate) fn label_term_begins(&mut self, process: ProcessId, actions: &[Action]) {
-        let gives_up = |action: &Action| match action {
-            Action::Send { request: Request::Write { record, .. }, .. } => record.holder.is_none(),
-            _ => false,
-        };
-        self.processes[process].label.in_vain = actions.iter().any(gives_up);
+    pub(crate) fn label_term_begins(&mut self, process: ProcessId) {
+        self.processes[process].label.in_vain = true;
+    }
+
+    pub(crate) fn label_term_is_used(&mut self, process: ProcessId) {
+        self.processes[process].label.in_vain = false;
     }
 
     /// The process's write of the Lease was taken.
     pub(crate) fn check_label_off(&mut self, process: ProcessId, before: Option<&LeaseRecord>, record: &LeaseRecord) {
-        // Who was picked and declines has not led, nor has who gives back at once what it won too late.
+        // Who was picked and declines has not led, nor has who gives back what it won too late.
         let declines = before.is_some_and(LeaseRecord::is_picked) || self.processes[process].label.in_vain;
         if !self.plan.labels || record.holder.is_some() || declines || self.processes[process].label.left_on {
             return;

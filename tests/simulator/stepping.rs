@@ -85,9 +85,6 @@ impl World {
         }
         self.publish(process, &leadership, expired);
         let begins = actions.iter().any(|action| matches!(action, Action::Tell(Notice::Leading(_))));
-        if begins {
-            self.label_term_begins(process, &actions);
-        }
         if begins && actions.iter().any(|action| matches!(action, Action::Tell(Notice::StepDownRequested(_)))) {
             self.tally.count(Seen::StepDownTakenAlong);
         }
@@ -111,7 +108,10 @@ impl World {
                 self.check_put_on(process, &request, leads_in);
                 self.send_label(process, id, request);
             }
-            Action::Start { run, module, term } => self.guest_starts(process, run, &module, term.token),
+            Action::Start { run, module, term } => {
+                self.label_term_is_used(process);
+                self.guest_starts(process, run, &module, term.token);
+            }
             Action::AskToStop(run, StopReason::Unresponsive) => self.silent_guest_is_asked(process, run),
             Action::AskToStop(run, reason) => self.guest_is_asked(process, run, reason),
             Action::End(run, reason) => self.guest_is_ended(process, run, reason),
@@ -132,6 +132,7 @@ impl World {
                 let identity = self.processes[process].identity.clone();
                 self.leader_heard(process, &identity);
                 self.modules_term_begins(process);
+                self.label_term_begins(process);
                 self.term_begins(process, term.token);
             }
             Notice::Lost(_, LossReason::Expired) => self.tally.count(Seen::Expired),
