@@ -8,8 +8,8 @@
 
 use std::{
     collections::VecDeque,
+    fs::File,
     io::{self, Write},
-    os::fd::AsFd,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -39,12 +39,13 @@ pub fn dropped() -> u64 {
 }
 
 /// See the module's documentation.
-pub(super) struct Lines<W> {
-    shared: Arc<Shared<W>>,
+#[derive(Clone)]
+pub(super) struct Lines {
+    shared: Arc<Shared>,
 }
 
-struct Shared<W> {
-    out: W,
+struct Shared {
+    out: File,
     waiting: Mutex<Waiting>,
     /// There is something to write.
     come: Condvar,
@@ -68,22 +69,12 @@ impl Waiting {
     }
 }
 
-impl<W> Clone for Lines<W> {
-    fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
-    }
-}
-
-impl<W> Lines<W>
-where
-    W: AsFd + Send + Sync + 'static,
-    for<'a> &'a W: Write,
-{
+impl Lines {
     /// To `out`. `told` is called by the thread when lines were left out, and says how many: it may tell a line itself.
     ///
     /// # Errors
     /// The system has no threads left.
-    pub(super) fn to(out: W, told: impl Fn(u64) + Send + 'static) -> io::Result<Self> {
+    pub(super) fn to(out: File, told: impl Fn(u64) + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { out, waiting: Mutex::default(), come: Condvar::new(), gone: Condvar::new() });
         let writes = shared.clone();
         thread::Builder::new().name("log".into()).spawn(move || writes.write_what_waits(told))?;
@@ -96,11 +87,7 @@ where
     }
 }
 
-impl<W> Shared<W>
-where
-    W: AsFd,
-    for<'a> &'a W: Write,
-{
+impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,20 +152,16 @@ where
 }
 
 /// Whether a write of [`TAKEN_AT_ONCE`] does not wait: of a pipe, that it has a free page; of a file, always.
-fn takes_something(out: &impl AsFd) -> bool {
+fn takes_something(out: &File) -> bool {
     let mut fds = [PollFd::new(out, PollFlags::OUT)];
     // Where the system cannot say, the write will.
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 /// One line: what formats it writes it in one piece.
-pub(super) struct Line<'a, W>(&'a Shared<W>);
+pub(super) struct Line<'a>(&'a Shared);
 
-impl<W> Write for Line<'_, W>
-where
-    W: AsFd,
-    for<'a> &'a W: Write,
-{
+impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.tell(line);
         Ok(line.len())
@@ -189,12 +172,8 @@ where
     }
 }
 
-impl<'a, W: 'a> MakeWriter<'a> for Lines<W>
-where
-    W: AsFd,
-    for<'b> &'b W: Write,
-{
-    type Writer = Line<'a, W>;
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
         Line(&self.shared)
@@ -205,14 +184,19 @@ where
 mod tests {
     use std::{
         io::{BufRead, BufReader, PipeReader, PipeWriter, pipe},
+        os::fd::OwnedFd,
         sync::mpsc,
     };
 
     use super::*;
 
-    fn tell(lines: &Lines<PipeWriter>, line: &str) {
+    fn tell(lines: &Lines, line: &str) {
         // In one piece, as it is formatted.
         lines.make_writer().write_all(format!("{line}\n").as_bytes()).expect("it is taken, or left out");
+    }
+
+    fn to(writer: PipeWriter, told: impl Fn(u64) + Send + 'static) -> Lines {
+        Lines::to(File::from(OwnedFd::from(writer)), told).expect("a thread")
     }
 
     /// What comes up to the line that begins with this.
@@ -234,8 +218,7 @@ mod tests {
     fn a_reader_that_does_not_read_holds_nobody_up_and_then_has_what_waited_in_order() {
         let (reader, writer) = pipe().expect("a pipe");
         let (tell_dropped, told) = mpsc::channel();
-        let lines =
-            Lines::to(writer, move |dropped| tell_dropped.send(dropped).expect("it is heard")).expect("a thread");
+        let lines = to(writer, move |dropped| tell_dropped.send(dropped).expect("it is heard"));
         // A pipe has 64 KiB, as a rule, and a mebibyte may wait.
         let (all, padding) = (5_000_u64, "x".repeat(1_000));
         for number in 0..all {
@@ -259,7 +242,7 @@ mod tests {
     #[test]
     fn a_long_line_is_written_whole_and_in_its_place() {
         let (reader, writer) = pipe().expect("a pipe");
-        let lines = Lines::to(writer, |_| {}).expect("a thread");
+        let lines = to(writer, |_| {});
         let long = "y".repeat(TAKEN_AT_ONCE * 3);
         for line in ["before", &long, "after"] {
             tell(&lines, line);
@@ -272,7 +255,7 @@ mod tests {
     #[test]
     fn a_reader_that_is_gone_costs_the_line() {
         let (reader, writer) = pipe().expect("a pipe");
-        let lines = Lines::to(writer, |_| {}).expect("a thread");
+        let lines = to(writer, |_| {});
         drop(reader);
         let before = dropped();
         tell(&lines, "to nobody");

@@ -65,7 +65,7 @@ impl LogLevel {
 pub use self::lines::dropped;
 
 /// Where they go.
-static LINES: OnceLock<Lines<File>> = OnceLock::new();
+static LINES: OnceLock<Lines> = OnceLock::new();
 
 /// Writes log lines to stdout from now on. `level` is of the host's own; where it is not given, `RUST_LOG` sets what is
 /// written, and where that is not set either, it is [`LogLevel::Info`].
