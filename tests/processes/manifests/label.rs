@@ -1,7 +1,7 @@
 //! The overlay in which the leader's Pod carries a label: the Service selects it, and the policy beside it lets the host
 //! change nothing else.
 
-use std::fs;
+use std::{cell::Cell, fs};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{ResourceExt, api::ListParams};
@@ -53,7 +53,13 @@ fn the_service_selects_the_leader_and_the_policy_lets_its_host_change_nothing_bu
 
     // A policy takes a moment to come into force; then each of these is refused, for its own reason.
     let image = ["set", "image", "pod/second", "leasehold=elsewhere:1"];
-    wait_until("the policy is in force", || cluster.refused(namespace, &image));
+    let tries = Cell::new(0);
+    wait_until("the policy is in force", || {
+        // Another each time: what would change nothing is not asked for.
+        tries.set(tries.get() + 1);
+        let trial = format!("trial={}", tries.get());
+        cluster.refused(namespace, &["annotate", "--overwrite", "pod", "second", &trial])
+    });
     let finalizer = r#"{"metadata": {"finalizers": ["example.com/stay"]}}"#;
     let cases: [(&[&str], &str); 5] = [
         (&image, "nothing in a Pod's spec"),
