@@ -142,8 +142,9 @@ impl OnCluster {
     /// # Errors
     /// The cluster does not answer.
     pub(super) async fn own_deletion(&self) -> anyhow::Result<BoxFuture<'static, ()>> {
-        let Some(PodEnv { name: pod, namespace, .. }) = &self.pod else { return Ok(std::future::pending().boxed()) };
-        let namespace = namespace.as_deref().unwrap_or(self.access.client().default_namespace());
+        let Some(pod) = &self.pod else { return Ok(std::future::pending().boxed()) };
+        let namespace = pod.namespace_or(self.access.client().default_namespace());
+        let pod = &pod.name;
         Ok(match self.namespaces.get(namespace) {
             Some(shared) => own_pod::deletion(shared.beside(&self.access, namespace).await?.pods.as_deref(), pod),
             None => own_pod::deletion(first_contact(pods::of_namespace(&self.access, namespace)).await?.as_ref(), pod),

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{ConfigError, Environment, PodEnv, StoreChoice, TaskSpec};
+use super::{ConfigError, Environment, StoreChoice, TaskSpec};
 
 /// A key and a value as Kubernetes takes them for a label
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>).
@@ -28,7 +28,7 @@ impl LeaderLabel {
                 "the label {self} is for the Pod that this host runs in, and $POD_NAME, which names that, is not set: set \
                  it from metadata.name, and $POD_UID from metadata.uid"
             ))),
-            (StoreChoice::Kubernetes, Some(PodEnv { .. })) => Ok(()),
+            (StoreChoice::Kubernetes, Some(_)) => Ok(()),
         }
     }
 

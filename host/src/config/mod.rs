@@ -88,6 +88,11 @@ impl PodEnv {
     fn from(set: impl Fn(&str) -> Option<String>) -> Option<Self> {
         set("POD_NAME").map(|name| Self { name, uid: set("POD_UID"), namespace: set("POD_NAMESPACE") })
     }
+
+    /// Where it is; `of_account` is the service account's namespace.
+    pub fn namespace_or<'a>(&'a self, of_account: &'a str) -> &'a str {
+        self.namespace.as_deref().unwrap_or(of_account)
+    }
 }
 
 /// What the environment of the process says; a flag or the config file wins over it.

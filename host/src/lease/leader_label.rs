@@ -46,7 +46,8 @@ pub struct PodLabels {
 }
 
 impl PodLabels {
-    /// For this host's own Pod, in which all its tasks share `own_writes`. Without the rights to do it there is none, and the log says which are missing.
+    /// For this host's own Pod, in which all its tasks share `own_writes`. Without the rights to do it there is none, and
+    /// the log says which are missing.
     ///
     /// # Errors
     /// The cluster does not answer; or a [`ConfigError`]: the Pod is another one, or carries the label already, and
@@ -58,7 +59,7 @@ impl PodLabels {
         task: &str,
         label: &LeaderLabel,
     ) -> anyhow::Result<Option<Self>> {
-        let namespace = pod.namespace.as_deref().unwrap_or(access.client().default_namespace());
+        let namespace = pod.namespace_or(access.client().default_namespace());
         let target = Target { group: "", resource: "pods", namespace, name: None };
         let denied = access.denied(&target, &VERBS).await?;
         if !denied.is_empty() {
