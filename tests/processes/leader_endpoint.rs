@@ -283,6 +283,30 @@ fn cut_off_from_the_cluster_a_leader_is_none_before_its_bound_and_a_standby_does
     leader_when(&standby, "the same leader", |told| told["leader"] == again["leader"]);
 }
 
+/// The leader is the same before and after, so nothing becomes of the task meanwhile but time.
+#[test]
+fn a_standby_that_was_cut_off_tells_its_listeners_of_the_same_leader_again() {
+    let cluster = Cluster::start();
+    let network = cluster.runtime.block_on(Network::to(cluster.plane.server())).expect("a network");
+    let cut = cluster.plane.kubeconfig_via(network.address()).expect("a kubeconfig");
+    let args = [&LEASE[..], &ENDPOINT, &["--lease", "task"]].concat();
+    let leader = HostProcess::run_in_cluster("pod-1", &guest("parked"), cluster.plane.kubeconfig(), &args);
+    leader_when(&leader, "term", leads);
+    let standby = HostProcess::run_in_cluster("pod-2", &guest("parked"), &cut, &args);
+    leader_when(&standby, "leader", |told| told["name"] == "pod-1");
+    let events = Events::of(&standby, "/events");
+    assert_eq!(events.next()["name"], "pod-1");
+
+    network.set(Weather { silent: true, ..Weather::default() });
+    let unknown = events.next();
+    assert!(unknown["leader"].is_null() && unknown["name"].is_null(), "{unknown}");
+    network.set(Weather::default());
+    // Nobody asks meanwhile.
+    let again = events.wait_for("the same leader", |told| told["name"] == "pod-1");
+    assert_eq!(again["leading"], json!(false), "{again}");
+    assert_eq!((leader.count("leading"), standby.count("leading")), (1, 0));
+}
+
 #[test]
 fn with_several_tasks_each_is_asked_for_by_its_name() {
     let folder = TempDir::new().expect("a folder");

@@ -119,11 +119,12 @@ impl Watched {
         }
     }
 
-    /// Looks whenever something was told, so that news has its own time also where nobody asks; it never ends.
+    /// Looks whenever something was told, and when a time is over, so that news has its own time also where nobody asks; it
+    /// never ends.
     pub(super) async fn keep(self: Arc<Self>) {
-        let mut state = self.state.clone();
-        while state.changed().await.is_ok() {
-            self.look();
+        let mut version = self.answer().version;
+        loop {
+            version = self.after(version).await.version;
         }
     }
 }

@@ -37,12 +37,12 @@ pub struct Bound(Arc<AtomicU64>);
 
 impl Bound {
     fn set(&self, until: BootTime) {
-        self.0.store(until.as_nanos(), Ordering::Relaxed);
+        self.0.store(until.as_nanos(), Ordering::SeqCst);
     }
 
     /// By the boot clock.
     pub fn until(&self) -> BootTime {
-        BootTime::from_nanos(self.0.load(Ordering::Relaxed))
+        BootTime::from_nanos(self.0.load(Ordering::SeqCst))
     }
 
     /// For how long from now on; zero where it is not.
@@ -72,6 +72,18 @@ impl Told {
     fn new(state: TaskState) -> Arc<Self> {
         let (bound, holder_bound) = (Bound::default(), Bound::default());
         Arc::new(Self { state: watch::Sender::new(Arc::new(state)), bound, holder_bound })
+    }
+
+    /// Sets one of its bounds. A renewal is no news to whoever waits for the time that it had. But they have to hear of an
+    /// earlier one; and whoever has seen that the time is over waits for nothing more, so they have to hear that it is not.
+    fn certain_until(&self, bound: &Bound, until: BootTime) {
+        let before = bound.until();
+        bound.set(until);
+        // After it was set, so that nobody can have looked in between and seen the one before, and that it is over.
+        let now = clock::boot();
+        if until < before || (before <= now && now < until) {
+            self.state.send_modify(|_| {});
+        }
     }
 
     fn seen(&self) -> Seen {

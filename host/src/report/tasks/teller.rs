@@ -86,14 +86,13 @@ impl TaskTeller {
 
     /// Told with each step.
     pub(in crate::report) fn certain_until(&self, until: BootTime, ending: Option<StopReason>) {
-        self.told.bound.set(until);
+        self.told.certain_until(&self.told.bound, until);
         self.ending(ending);
     }
 
     /// The same while this replica does not lead, or has begun to give the Lease back.
     pub(in crate::report) fn standing_by(&self, holder: Option<&str>, until: BootTime) {
-        let before = self.told.holder_bound.until();
-        self.told.bound.set(BootTime::ZERO);
+        self.told.certain_until(&self.told.bound, BootTime::ZERO);
         // Its work has ended by itself, and it is given back.
         if self.told.state.borrow().term.as_ref().is_some_and(|term| term.ending.is_none()) {
             self.ending(Some(StopReason::SteppedDown));
@@ -109,11 +108,7 @@ impl TaskTeller {
                 }
             });
         }
-        self.told.holder_bound.set(until);
-        if until < before {
-            // Whoever waits for the later time has to hear of the earlier one.
-            self.told.state.send_modify(|_| {});
-        }
+        self.told.certain_until(&self.told.holder_bound, until);
     }
 
     /// What the Lease says of its holder, where that is another.
@@ -249,7 +244,10 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Tasks, *};
+    use super::{
+        super::{Bound, Seen, Tasks},
+        *,
+    };
     use crate::{clock, log::Subject};
 
     fn tasks() -> (Tasks, TaskTeller) {
@@ -309,8 +307,9 @@ mod tests {
     #[test]
     fn a_reader_hears_of_each_change_once_and_of_no_renewal() {
         let (tasks, teller) = tasks();
-        let (mut changes, one) = (tasks.changes(), tasks.follow("nightly").expect("it is there"));
         teller.standing_by(None, BootTime::ZERO);
+        teller.certain_until(clock::boot() + Duration::from_secs(90), None);
+        let (mut changes, one) = (tasks.changes(), tasks.follow("nightly").expect("it is there"));
         teller.certain_until(clock::boot() + Duration::from_secs(100), None);
         assert!(changes.is_empty() && !one.has_changed().expect("it lasts"));
         assert!(tasks.all()[0].bound.left() > Duration::from_secs(50));
@@ -337,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_holders_time_hears_when_it_becomes_shorter() {
+    fn who_waits_for_a_holders_time_hears_when_it_becomes_shorter_and_when_it_is_not_over_after_all() {
         let (tasks, teller) = tasks();
         let (now, second) = (clock::boot(), Duration::from_secs(1));
         teller.standing_by(Some("pod-2_0b"), now + 100 * second);
@@ -348,5 +347,27 @@ mod tests {
         assert!(state.has_changed().expect("it lasts"));
         state.mark_unchanged();
         assert_eq!(tasks.all()[0].holder_bound.left(), Duration::ZERO);
+        // Whoever has seen that knows of no time to look again. The same holder is seen to have renewed.
+        teller.standing_by(Some("pod-2_0b"), clock::boot() + 100 * second);
+        assert!(state.has_changed().expect("it lasts"));
+    }
+
+    #[test]
+    fn who_waits_hears_of_the_time_of_a_holder_that_is_new_and_of_an_own_term() {
+        let (tasks, teller) = tasks();
+        let (far, mut state) =
+            (clock::boot() + Duration::from_secs(100), tasks.follow("nightly").expect("it is there"));
+        // The last that is told of is that it may be believed.
+        let mut believed_when_told = |bound: fn(&Seen) -> &Bound| {
+            let told = state.has_changed().expect("it lasts");
+            state.mark_unchanged();
+            told && bound(&tasks.all()[0]).left() > Duration::ZERO
+        };
+        teller.standing_by(Some("pod-2_0b"), far);
+        assert!(believed_when_told(|seen| &seen.holder_bound));
+        teller.leading(TERM);
+        assert!(!believed_when_told(|seen| &seen.bound));
+        teller.certain_until(far, None);
+        assert!(believed_when_told(|seen| &seen.bound));
     }
 }
