@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use leasehold_core::{
     replica::Input,
     task::{Callback, GuestEvent, Outcome, RunId, StopReason},
+    time::BootTime,
 };
 
 use crate::{
@@ -27,6 +28,9 @@ pub(crate) struct Calls {
     /// Who leads, as far as the module is to hear of it and has not.
     leaders: VecDeque<String>,
     newest: Option<String>,
+    /// What the guest of this term has permitted others, outside, until that time of this machine's: as long as it could.
+    /// It is for `on-stop-leading` to end it before.
+    permitted_until: Option<BootTime>,
 }
 
 impl World {
@@ -101,8 +105,36 @@ impl World {
             if !in_time {
                 self.tally.count(Seen::CallbackTimedOut);
             }
-            let outcome = if in_time { Outcome::Returned } else { Outcome::TimedOut };
+            let stopped = self.processes[process].calls.stopping.is_none();
+            if in_time && stopped {
+                self.processes[process].calls.permitted_until = None;
+            }
+            let unheard = self.plan.defect == Some(Defect::FailedCallbackUnheard);
+            let outcome = if in_time || unheard { Outcome::Returned } else { Outcome::TimedOut };
             self.deliver(process, Input::Guest(run, GuestEvent::Ended(outcome)));
+        }
+    }
+
+    /// A guest of the process is gone.
+    pub(crate) fn permission_remains(&mut self, process: ProcessId, until: BootTime) {
+        if self.plan.callbacks_ms.is_some() {
+            self.processes[process].calls.permitted_until = Some(until);
+        }
+    }
+
+    /// Its term has been lost, or another begins: there is nothing to keep any more.
+    pub(crate) fn permission_is_anothers(&mut self, process: ProcessId) {
+        self.processes[process].calls.permitted_until = None;
+    }
+
+    /// The process gives its Lease back.
+    pub(crate) fn check_permission(&mut self, process: ProcessId) {
+        let (now, who) = (self.boot(process), &self.processes[process].identity);
+        let Some(until) = self.processes[process].calls.permitted_until else { return };
+        if now < until {
+            self.invariants.violated(Rule::ReleasedUnderPermission, || {
+                format!("{who} releases the lease, and until {until:?} may last what its guest has permitted")
+            });
         }
     }
 

@@ -64,6 +64,8 @@ pub(crate) enum Defect {
     MissesForgotten,
     /// The runtime says that `on-stop-leading` has ended while it still runs.
     CallbackDeclaredGone,
+    /// The runtime says that a callback has returned which was ended because its time was over.
+    FailedCallbackUnheard,
     /// A callback that does not end by itself is not ended.
     CallbackNotEnded,
     /// What receives effects does not look at their tokens.

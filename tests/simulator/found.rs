@@ -43,18 +43,18 @@ macro_rules! finds {
 }
 
 finds! {
-    a_term_counted_from_the_answer: TermCountedFromAnswer, as OneLeader | NoneBesideForeign;
+    a_term_counted_from_the_answer: TermCountedFromAnswer, as OneLeader | NoneBesideForeign | ReleasedUnderPermission;
     a_missing_margin: NoMargin, as OneLeader | NoneBesideForeign;
     clocks_that_differ_by_more_than_the_margin: ClocksFarApart, as OneLeader | NoneBesideForeign;
     a_clock_that_stops_in_suspend: ClockStopsInSuspend, as OneLeader | NoneBesideForeign;
     a_gate_that_trusts_the_control_loop: GateTrustsControlLoop, as GuestInTerm | OneGuest;
-    a_belief_that_outlasts_its_term: BeliefOutlastsTerm, as OneLeader | NoneBesideForeign | OneGuest;
+    a_belief_that_outlasts_its_term: BeliefOutlastsTerm, as OneLeader | NoneBesideForeign | OneGuest | ReleasedUnderPermission;
     a_store_without_compare_and_swap: NoCompareAndSwap, as OneLeader | NoneBesideForeign;
     an_identity_that_is_shared: SharedIdentity, as OneLeader | NoneBesideForeign;
     versions_that_begin_anew: VersionsRestart, as TokensGrow | TakenTooEarly | NobodyLeads;
     transitions_taken_for_tokens: TransitionsAsToken, as TokensGrow;
     a_guest_declared_gone_while_it_runs: GuestDeclaredGone, as ReleasedUnderGuest | SecondGuest | EndsTooEarly;
-    a_release_on_request_before_the_guest_has_stopped: ReleasesOnRequest, as ReleasedUnderGuest | SecondGuest;
+    a_release_on_request_before_the_guest_has_stopped: ReleasesOnRequest, as ReleasedUnderGuest | SecondGuest | ReleasedUnderPermission;
     an_operator_who_empties_the_holder: OperatorClears, as OneLeader | NoneBesideForeign;
     requests_to_step_down_that_are_forgotten: RequestsForgotten, as LeadsOn;
     silence_that_is_taken_for_proof: SilenceTakenForProof, as OneLeader;
@@ -71,7 +71,8 @@ finds! {
     silence_that_nobody_notices: SilenceUnnoticed, as SilentGuest;
     reports_that_are_heard_too_late: ReportsHeardLate, as StoppedThoughReporting;
     misses_that_are_forgotten: MissesForgotten, as SilentLeadsOn;
-    a_callback_declared_gone_while_it_runs: CallbackDeclaredGone, as ReleasedUnderCallback | StartedUnderCallback | EndsTooEarly;
+    a_callback_declared_gone_while_it_runs: CallbackDeclaredGone, as ReleasedUnderCallback | StartedUnderCallback | EndsTooEarly | ReleasedUnderPermission;
+    a_callback_that_fails_unheard: FailedCallbackUnheard, as ReleasedUnderPermission;
     a_callback_that_nobody_ends: CallbackNotEnded, as NobodyLeads | LeadsOn;
     one_that_leads_when_it_is_picked: LeadsWhenPicked, as OneLeader | TokensGrow;
     one_that_trusts_the_pick: TrustsThePick, as OneLeader;

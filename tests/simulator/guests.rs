@@ -233,10 +233,11 @@ impl World {
         }
         if self.guest(process, run).is_some() {
             self.note_miss(process);
-            if let Some(guest) = self.processes[process].guest.take()
-                && outcome != Outcome::Returned
-            {
-                self.module_failed(process, &guest.module);
+            if let Some(guest) = self.processes[process].guest.take() {
+                self.permission_remains(process, guest.bound);
+                if outcome != Outcome::Returned {
+                    self.module_failed(process, &guest.module);
+                }
             }
             self.deliver(process, Input::Guest(run, GuestEvent::Ended(outcome)));
         }

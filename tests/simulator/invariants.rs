@@ -28,8 +28,10 @@ pub(crate) enum Rule {
     ReleasedUnderGuest,
     /// Nor while its module is being told of the term's end,
     ReleasedUnderCallback,
-    /// and no guest starts before that is over.
+    /// and no guest starts before that is over;
     StartedUnderCallback,
+    /// nor, where the module has not come to its end with that, while what its guest has permitted others may last.
+    ReleasedUnderPermission,
     /// Nor while the leader's label is on the Pod,
     ReleasedUnderLabel,
     /// which does not come on any more afterwards,

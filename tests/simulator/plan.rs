@@ -198,9 +198,11 @@ impl Plan {
         }
     }
 
-    /// How long a guest may take to stop, and its module to be told.
+    /// How long a guest may take to stop, and its module to be told; where it fails in that, the Lease is kept for as long
+    /// as it is certain.
     pub(crate) fn grace(&self) -> TrueTime {
-        (self.stop_grace_ms + self.callbacks_ms.unwrap_or(0)) * MILLISECOND
+        let told = self.callbacks_ms.map_or(0, |callbacks| callbacks * MILLISECOND + self.lease_s * SECOND);
+        self.stop_grace_ms * MILLISECOND + told
     }
 
     /// How long after the last fault somebody has to lead and to run its guest: the longest that a

@@ -2,7 +2,7 @@
 
 use leasehold_core::{
     checkpoint::Call,
-    election::{Leadership, LossReason, Notice, Reply},
+    election::{Leadership, LossReason, Notice, Reply, Request},
     replica::{Action, Input},
     task::StopReason,
 };
@@ -100,6 +100,9 @@ impl World {
         match action {
             Action::Send { id, request, .. } => {
                 self.check_takeover(process, &request);
+                if matches!(&request, Request::Write { record, .. } if record.holder.is_none()) {
+                    self.check_permission(process);
+                }
                 self.send(process, id, request);
             }
             Action::SendCandidate { id, request } => self.send_candidate(process, id, request),
@@ -121,16 +124,21 @@ impl World {
             Action::Tell(notice) => self.tell(process, &notice),
             Action::TellModules(notice) => self.told_of_modules(process, &notice),
             Action::TellLabel(notice) => self.told_of_label(process, &notice),
+            Action::TellKept { .. } => self.tally.count(Seen::LeaseKept),
             Action::TellRestart(_) => self.tally.count(Seen::Restarted),
             Action::Exit => self.exit(process),
         }
     }
 
     fn tell(&mut self, process: ProcessId, notice: &Notice) {
+        if let Notice::Lost(..) = notice {
+            self.permission_is_anothers(process);
+        }
         match notice {
             Notice::Leading(term) => {
                 let identity = self.processes[process].identity.clone();
                 self.leader_heard(process, &identity);
+                self.permission_is_anothers(process);
                 self.modules_term_begins(process);
                 self.label_term_begins(process);
                 self.term_begins(process, term.token);

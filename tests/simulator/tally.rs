@@ -22,7 +22,7 @@ seen! {
     ModuleWorked, RolledBack, RefusalHeard, NothingElse, RefusedTried, ModuleWaited,
     LabelOn, LabelOff, LabelTakenFrom, LabelLeftOn, LabelMarkedOff, LabelFailed, LabelConflict, LabelWrittenLate,
     Reported, FellSilent, StoppedSilent, SilentInARow,
-    StopTold, StopToldAfterLoss, CallbackTimedOut, LeaderTold,
+    StopTold, StopToldAfterLoss, CallbackTimedOut, LeaseKept, LeaderTold,
     EffectAccepted, EffectRefused,
     Saved, SaveWritten, SaveRefused, SaveOutOfTerm, Loaded, LoadedNothing, LoadWaited,
     // What the store said.

@@ -107,6 +107,11 @@ pub enum Action {
     Tell(Notice),
     /// Tell people that the guest will be started again after this delay.
     TellRestart(std::time::Duration),
+    /// Tell people that the Lease is given up no earlier than this, because `on-stop-leading` has failed.
+    TellKept {
+        /// When whatever the term has permitted is over.
+        until: BootTime,
+    },
     /// Tell people what becomes of modules.
     TellModules(SwapNotice),
     /// Tell people about the leader's label.
@@ -253,6 +258,7 @@ impl Replica {
                 Command::Call { run, module, callback } => actions.push(Action::Call { run, module, callback }),
                 Command::TellSkipped(identity) => actions.push(Action::TellSkipped(identity)),
                 Command::TellRestart(delay) => actions.push(Action::TellRestart(delay)),
+                Command::TellKept { until } => actions.push(Action::TellKept { until }),
                 Command::TellModules(notice) => actions.push(Action::TellModules(notice)),
                 Command::SendLabel { id, request } => actions.push(Action::SendLabel { id, request }),
                 Command::TellLabel(notice) => actions.push(Action::TellLabel(notice)),

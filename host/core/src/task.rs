@@ -3,7 +3,8 @@
 //! Pure, like the election. Invariants:
 //!
 //! - **3** The Lease is given up ([`Command::StepDown`]) only when no guest runs, when `on-stop-leading`, of a
-//!   module that has it, has been called and has ended, and when the leader's label is off this Pod, if it may be on
+//!   module that has it, has been called and has returned (or, where it has failed, when the time is over that the guest was
+//!   told its term would last: whatever it promised others for so long has not been taken back), and when the leader's label is off this Pod, if it may be on
 //!   ([`crate::label`]; for that nobody waits for long).
 //! - **4** A guest is asked to stop before it is ended, except where the term is over.
 //! - At most one guest exists at any time: the next starts only after the last one's
@@ -39,7 +40,7 @@ pub use self::vocabulary::{
 use self::{
     modules::Modules,
     new_leaders::NewLeaders,
-    term_end::{Calling, Owed, Then},
+    term_end::{Calling, Leaving, Owed, Then},
 };
 
 #[derive(Clone, Debug)]
@@ -49,8 +50,8 @@ enum State {
     Running(Running),
     Stopping(Stopping),
     Calling(Calling),
-    /// All is over but for the label: then the Lease is given up, for so long.
-    Leaving(StayOut),
+    /// No component of this task runs any more: then the Lease is given up.
+    Leaving(Leaving),
     /// The term's work is done.
     Done(Term),
     /// The guest failed, or returned and is to be restarted.
@@ -167,7 +168,9 @@ impl Task {
             Input::Guest(run, event) if Some(run) == self.run() => {
                 self.on_guest(now, leadership, event, &mut commands);
             }
-            Input::Guest(run, GuestEvent::Ended(_)) => self.on_called(run),
+            Input::Guest(run, GuestEvent::Ended(outcome)) => {
+                self.on_called(run, &outcome, leadership, &mut commands);
+            }
             Input::Guest(..) => {}
             Input::Label(input) => {
                 if let Some(label) = &mut self.label {
@@ -223,7 +226,7 @@ impl Task {
             }
             State::Stopping(Stopping { end_at, ended: false, .. }) => Some(*end_at),
             State::Waiting { until } => Some(*until),
-            State::Leaving(_) => self.label_waits_until(),
+            State::Leaving(leaving) => leaving.kept_until.into_iter().chain(self.label_waits_until()).max(),
             _ => None,
         };
         [state, label].into_iter().flatten().min()
@@ -278,6 +281,7 @@ impl Task {
             State::Stopping(Stopping { ended: true, .. }) => Some(Remaining::Ended),
             State::Stopping(Stopping { end_at, .. }) => Some(Remaining::Grace { until: *end_at }),
             State::Calling(_) => Some(Remaining::Callback),
+            State::Leaving(Leaving { kept_until: Some(until), .. }) => Some(Remaining::Permitted { until: *until }),
             State::Leaving(_) => self.label_waits_until().map(|until| Remaining::Label { until }),
             State::Idle | State::Done(_) | State::Waiting { .. } | State::Finished => None,
         }

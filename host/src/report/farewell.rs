@@ -60,6 +60,10 @@ impl fmt::Display for Words {
             }
             Remaining::Ended => f.write_str("the component, which was ended, to be gone"),
             Remaining::Callback => f.write_str("on-stop-leading to return"),
+            Remaining::Permitted { until } => {
+                let left = left(until);
+                write!(f, "what on-stop-leading has failed to end, which its term permits for {left:.1} s more")
+            }
             Remaining::Label { until } => {
                 write!(f, "the leader's label to be off this Pod, for {:.1} s at most", left(until))
             }

@@ -388,6 +388,18 @@ impl Report {
             "on-new-leader is not called for {leader}: too many newer leaders wait for a call that is under way");
     }
 
+    /// `on-stop-leading` has failed, and the Lease is not given up before this is over.
+    pub fn lease_kept(&self, left: Duration) {
+        let seconds = left.as_secs_f64();
+        say!(
+            warn,
+            self.subject,
+            "lease-kept";
+            "on-stop-leading has not come to its end, so the lease is kept for {seconds:.1} s more: until then may last what \
+             the component has permitted others in its term"
+        );
+    }
+
     /// A failed run is followed by another, but not at once.
     pub fn restart_delayed(&self, delay: Duration) {
         say!(info, self.subject, "restart-delayed"; "the component is started again in {delay:?}");

@@ -310,6 +310,7 @@ impl<S: LeaseStore> Supervisor<S> {
                 Action::TellSkipped(identity) => self.report.new_leader_skipped(&identity),
                 Action::Tell(notice) => self.tell(notice),
                 Action::TellModules(notice) => self.tell_modules(&notice),
+                Action::TellKept { until } => self.report.lease_kept(until.since(clock::boot())),
                 Action::TellRestart(delay) => self.report.restart_delayed(delay),
                 Action::Exit => return ControlFlow::Break(()),
             }

@@ -7,12 +7,13 @@ use crate::{
     time::BootTime,
 };
 
-use super::{Callback, Command, Digest, RunId, State, StopReason, Task, term_of};
+use super::{Callback, Command, Digest, Outcome, RunId, State, StopReason, Task, term_of};
 
 /// `on-stop-leading` runs, and no guest.
 #[derive(Clone, Debug)]
 pub(super) struct Calling {
     pub(super) run: RunId,
+    term: Term,
     pub(super) then: Then,
 }
 
@@ -24,6 +25,15 @@ pub(super) enum Then {
     Wait {
         until: BootTime,
     },
+}
+
+/// Nothing of the task runs any more, and the Lease is about to be given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    stay_out: StayOut,
+    /// It is kept until then: what `on-stop-leading` was to bring to an end, and has not, may last as long as the term was
+    /// certain then, and no longer (`leadership.remaining` told its instances no later time).
+    pub(super) kept_until: Option<BootTime>,
 }
 
 /// A term in which a guest has run whose module is to hear of the term's end.
@@ -54,18 +64,21 @@ impl Task {
                 };
                 self.call_on_stop_leading(owed, reason, Then::StepDown(stay_out), commands);
             }
-            None => self.state = State::Leaving(stay_out),
+            None => self.state = State::Leaving(Leaving { stay_out, kept_until: None }),
         }
     }
 
     /// Gives the Lease up, if nothing has to come before that any more.
     pub(super) fn leave(&mut self, now: BootTime, leadership: &Leadership, commands: &mut Vec<Command>) {
-        let State::Leaving(stay_out) = &mut self.state else { return };
+        let State::Leaving(leaving) = &mut self.state else { return };
         if self.shutting_down {
-            *stay_out = StayOut::Forever;
+            leaving.stay_out = StayOut::Forever;
         }
-        let stay_out = *stay_out;
+        let stay_out = leaving.stay_out;
         let leads = term_of(leadership).is_some();
+        // Without the Lease there is nothing to keep from others.
+        leaving.kept_until = leaving.kept_until.filter(|until| leads && now < *until);
+        let (kept, mut left_on) = (leaving.kept_until.is_some(), None);
         if let Some(label) = &mut self.label {
             label.want(now, None);
             // Who has lost the Lease, and goes on, takes it off all the same, but nobody waits for that.
@@ -73,8 +86,12 @@ impl Task {
             if waits_until.is_some_and(|until| now < until) {
                 return;
             }
-            commands.extend(waits_until.map(|_| Command::TellLabel(LabelNotice::LeftOn)));
+            left_on = waits_until.map(|_| Command::TellLabel(LabelNotice::LeftOn));
         }
+        if kept {
+            return;
+        }
+        commands.extend(left_on);
         self.state = if stay_out == StayOut::Forever { State::Finished } else { State::Idle };
         commands.push(Command::StepDown(stay_out));
     }
@@ -104,21 +121,38 @@ impl Task {
         let run = RunId(self.runs);
         let callback = Callback::StopLeading { term: owed.term, reason };
         commands.push(Command::Call { run, module: owed.module, callback });
-        self.state = State::Calling(Calling { run, then });
+        self.state = State::Calling(Calling { run, term: owed.term, then });
     }
 
     /// A callback is gone, if this was one.
-    pub(super) fn on_called(&mut self, run: RunId) {
+    pub(super) fn on_called(
+        &mut self,
+        run: RunId,
+        outcome: &Outcome,
+        leadership: &Leadership,
+        commands: &mut Vec<Command>,
+    ) {
         if self.new_leaders.ended(run) {
             return;
         }
-        let then = match &self.state {
-            State::Calling(calling) if calling.run == run => calling.then,
+        let calling = match &self.state {
+            State::Calling(calling) if calling.run == run => calling.clone(),
             _ => return,
         };
-        match then {
+        match calling.then {
             Then::Wait { until } => self.state = State::Waiting { until },
-            Then::StepDown(stay_out) => self.state = State::Leaving(stay_out),
+            Then::StepDown(stay_out) => {
+                let kept_until = match leadership {
+                    Leadership::Leading { term, valid_until, .. }
+                        if *term == calling.term && *outcome != Outcome::Returned =>
+                    {
+                        Some(*valid_until)
+                    }
+                    _ => None,
+                };
+                commands.extend(kept_until.map(|until| Command::TellKept { until }));
+                self.state = State::Leaving(Leaving { stay_out, kept_until });
+            }
         }
     }
 }

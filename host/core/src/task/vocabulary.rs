@@ -47,6 +47,11 @@ pub enum Remaining {
     Ended,
     /// `on-stop-leading`, which has a time limit.
     Callback,
+    /// The time of what the component may have permitted others in its term, and `on-stop-leading` has failed to end.
+    Permitted {
+        /// When it is over.
+        until: BootTime,
+    },
     /// The leader's label to be off this Pod.
     Label {
         /// When it is not waited for any more.
@@ -345,6 +350,11 @@ pub enum Command {
     },
     /// Tell people about the leader's label.
     TellLabel(LabelNotice),
+    /// Tell people: `on-stop-leading` has failed, so the Lease is given up no earlier than this.
+    TellKept {
+        /// When whatever the term has permitted is over.
+        until: BootTime,
+    },
     /// Give the Lease up; no guest runs.
     StepDown(StayOut),
     /// Tell people: the guest will be started again after this delay.

@@ -41,6 +41,11 @@ pub(super) fn leading(token: u64, certain: bool) -> Leadership {
     Leadership::Leading { term: Term { token }, valid_until: boot(u64::MAX / 1_000_000), certain, step_down: false }
 }
 
+/// It is certain, and known to last until then.
+pub(super) fn leading_until(token: u64, until_ms: u64) -> Leadership {
+    Leadership::Leading { term: Term { token }, valid_until: boot(until_ms), certain: true, step_down: false }
+}
+
 /// `leadership`, and a person asks this replica to give it up.
 pub(super) fn asked(leadership: Leadership) -> Leadership {
     match leadership {

@@ -1,11 +1,11 @@
 //! A module with callbacks hears of the end of its term, and of who leads.
 
-use super::bench::{Bench, asked, leading, ms, new_leader, standby, start, stop_leading};
+use super::bench::{Bench, asked, boot, leading, leading_until, ms, new_leader, standby, start, stop_leading};
 use crate::{
     election::StayOut,
     task::{
-        Command::{AskToStop, End, StepDown, TellRestart, TellSkipped},
-        Outcome, RunId,
+        Command::{AskToStop, End, StepDown, TellKept, TellRestart, TellSkipped},
+        Outcome, Remaining, RunId,
         StopReason::{LeadershipLost, ModuleReplaced, Shutdown, SteppedDown},
     },
 };
@@ -27,14 +27,32 @@ fn a_shutdown_tells_the_end_when_the_guest_is_gone_and_before_the_lease_is_given
     assert_eq!(bench.ended(5_000, 2, Outcome::Returned), [StepDown(StayOut::Forever)]);
 }
 
+/// What it was to bring to an end may last as long as the guest was told that the term would.
 #[test]
-fn a_callback_that_fails_in_any_way_holds_nothing_up() {
+fn where_the_end_is_told_without_success_the_lease_is_kept_until_all_that_the_term_has_permitted_is_over() {
     for outcome in [Outcome::Trap("unreachable".into()), Outcome::TimedOut, Outcome::NotStarted("no".into())] {
         let mut bench = Bench::observed();
         bench.shutdown(1_000);
+        bench.leads(2_000, leading_until(1, 9_000));
         bench.ended(2_000, 1, Outcome::Returned);
-        assert_eq!(bench.ended(5_000, 2, outcome), [StepDown(StayOut::Forever)]);
+        assert_eq!(bench.ended(5_000, 2, outcome), [TellKept { until: boot(9_000) }]);
+        assert_eq!(bench.task.remaining(), Some(Remaining::Permitted { until: boot(9_000) }));
+        // Nobody is permitted anything any more: renewals do not make it longer.
+        assert_eq!(bench.leads(6_000, leading_until(1, 16_000)), NONE);
+        assert_eq!(bench.run_until(8_999), NONE);
+        assert_eq!(bench.run_until(9_000), [StepDown(StayOut::Forever)]);
     }
+}
+
+#[test]
+fn a_lease_that_is_kept_and_lost_all_the_same_is_not_waited_for() {
+    let mut bench = Bench::observed();
+    bench.steps_down(1_000, 1);
+    bench.leads(1_100, leading_until(1, 9_000));
+    bench.ended(1_100, 1, Outcome::Returned);
+    assert_eq!(bench.ended(2_000, 2, Outcome::TimedOut), [TellKept { until: boot(9_000) }]);
+    assert_eq!(bench.shutdown(2_500), NONE, "nor is it hurried");
+    assert_eq!(bench.leads(3_000, standby()), [StepDown(StayOut::Forever)]);
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::bench::{asked, boot, digest, leading, standby};
+use super::bench::{asked, boot, digest, leading_until, standby};
 use crate::{
     election::{Leadership, RequestId, StayOut},
     label::{LabelInput, LabelNotice, LabelReply, LabelRequest, Labelled, OwnPod},
     lease::Version,
     ports::StoreFailure,
     task::{Callback, Command, GuestEvent, Input, Module, OnReturn, Outcome, RunId, StopReason, Task, TaskConfig},
+    time::BootTime,
 };
 
 #[derive(Clone, Debug)]
@@ -28,8 +29,8 @@ enum Op {
     Guest(u64, GuestEvent),
     /// The guest reports progress, and is heard now.
     Report,
-    /// The callback of this kind, if there is one, has ended.
-    CallEnds(bool),
+    /// The callback of this kind, if there is one, has ended, well or not.
+    CallEnds(bool, bool),
     NewLeader(u8),
     /// What was asked about the label arrives, and is answered, or is not heard of.
     Label(bool),
@@ -59,7 +60,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0u8..3).prop_map(Op::Module),
         8 => (prop_oneof![9 => Just(0u64), 1 => 1u64..3], event).prop_map(|(back, event)| Op::Guest(back, event)),
         3 => Just(Op::Report),
-        6 => any::<bool>().prop_map(Op::CallEnds),
+        6 => (any::<bool>(), any::<bool>()).prop_map(|(of_leader, well)| Op::CallEnds(of_leader, well)),
         2 => (0u8..3).prop_map(Op::NewLeader),
         6 => prop::bool::weighted(0.8).prop_map(Op::Label),
         3 => Just(Op::LabelSeen),
@@ -83,6 +84,10 @@ struct World {
     calls: [Option<RunId>; 2],
     /// The term in which a guest of a module ran that is to hear of the term's end.
     owed: Option<u64>,
+    /// The term that `on-stop-leading` was called for last.
+    told: Option<u64>,
+    /// The guest's last term was to last until then when `on-stop-leading` failed in it.
+    permitted_until: Option<BootTime>,
     /// The Pod as the API server has it, and what is asked about it.
     pod: OwnPod,
     label: Option<(RequestId, LabelRequest)>,
@@ -103,7 +108,7 @@ impl World {
             }
             Op::Lead => {
                 self.terms += 1;
-                self.leadership = leading(self.terms, true);
+                self.leadership = leading_until(self.terms, self.now_ms + 15_000);
                 Input::Tick
             }
             Op::Certain(certain) => {
@@ -121,8 +126,17 @@ impl World {
                 Input::Tick
             }
             Op::Module(name) => Input::Module(Module { digest: digest(&name.to_string()), observes: name > 0 }),
-            Op::CallEnds(of_leader) => match self.calls[usize::from(of_leader)].take() {
-                Some(run) => Input::Guest(run, GuestEvent::Ended(Outcome::TimedOut)),
+            Op::CallEnds(of_leader, well) => match self.calls[usize::from(of_leader)].take() {
+                Some(run) => {
+                    let outcome = if well { Outcome::Returned } else { Outcome::TimedOut };
+                    if let Leadership::Leading { term, valid_until, .. } = self.leadership
+                        && (of_leader, well) == (false, false)
+                        && self.told == Some(term.token)
+                    {
+                        self.permitted_until = Some(valid_until);
+                    }
+                    Input::Guest(run, GuestEvent::Ended(outcome))
+                }
                 None => Input::Tick,
             },
             Op::NewLeader(name) => Input::NewLeader(name.to_string()),
@@ -165,6 +179,10 @@ impl World {
         self.step(input);
     }
 
+    fn certain_in(&self, token: u64) -> bool {
+        matches!(self.leadership, Leadership::Leading { term, certain: true, step_down: false, .. } if term.token == token)
+    }
+
     fn serve_label(&mut self, request: &LabelRequest) -> Result<LabelReply, StoreFailure> {
         let (labelled, mark) = match request {
             LabelRequest::Look => return Ok(LabelReply::Looked(self.pod)),
@@ -191,6 +209,7 @@ impl World {
                     if let Callback::StopLeading { term, reason } = callback {
                         assert!(self.guest.is_none(), "the guest is gone before it is told that it is");
                         assert_eq!(self.owed.take(), Some(term.token), "once for each term with a guest that observes");
+                        self.told = Some(term.token);
                         let led = matches!(self.leadership, Leadership::Leading { term: now, .. } if now == term);
                         assert_eq!(led, reason != StopReason::LeadershipLost, "before the lease is given up, or after");
                     }
@@ -201,7 +220,8 @@ impl World {
                     assert!(self.calls[0].is_none(), "the end of a term is told before the next one's work begins");
                     assert!(self.owed.is_none_or(|token| token == term.token), "and is told at all");
                     self.owed = (&*module != "0").then_some(term.token);
-                    assert_eq!(self.leadership, leading(term.token, true), "a guest starts in a term that is certain");
+                    assert!(self.certain_in(term.token), "a guest starts in a term that is certain");
+                    self.permitted_until = None;
                     assert!(run.0 > self.runs, "runs are told apart");
                     self.runs = run.0;
                     self.guest = Some((run, term.token, false, false));
@@ -223,20 +243,19 @@ impl World {
                     assert_eq!(self.owed, None, "which it is");
                     let leads = matches!(self.leadership, Leadership::Leading { .. });
                     assert!(!self.pod.labelled || left_on || !leads, "the label is off by then");
+                    let permitted = self.permitted_until.take().is_some_and(|until| now < until);
+                    assert!(!permitted || !leads, "what it has permitted is over, or ended");
                     self.leadership = standby();
                     self.shut_down = stay_out == StayOut::Forever;
                 }
                 Command::SendLabel { id, request } => {
                     if let LabelRequest::PutOn { mark, .. } = request {
-                        assert_eq!(
-                            self.leadership,
-                            leading(mark.token, true),
-                            "it is put on in a term that is certain"
-                        );
+                        assert!(self.certain_in(mark.token), "it is put on in a term that is certain");
                     }
                     self.label = Some((id, request));
                 }
                 Command::TellLabel(notice) => left_on |= notice == LabelNotice::LeftOn,
+                Command::TellKept { until } => assert_eq!(self.permitted_until, Some(until)),
                 Command::TellRestart(_) => assert!(self.guest.is_none()),
                 Command::TellModules(_) => {}
             }
@@ -246,7 +265,7 @@ impl World {
         if let Some((_, token, asked, ended)) = self.guest {
             let led = matches!(self.leadership, Leadership::Leading { term, .. } if term.token == token);
             assert!(led || ended, "a guest whose term is over is ended in the same step");
-            assert!(asked || ended || self.leadership == leading(token, true), "a term in doubt is asked to stop");
+            assert!(asked || ended || self.certain_in(token), "a term in doubt is asked to stop");
             let silent = self.progress_deadline_ms.is_some_and(|ms| self.now_ms - self.reported_ms >= ms);
             assert!(asked || ended || !silent, "a guest that does not report in time is asked to stop");
         } else {
@@ -276,7 +295,7 @@ proptest! {
         let (task, leadership) = (Task::new(config), standby());
         let mut world = World {
             task, leadership, now_ms: 0, terms: 0, runs: 0, guest: None, shut_down: false, progress_deadline_ms,
-            reported_ms: 0, calls: [None, None], owed: None, label: None,
+            reported_ms: 0, calls: [None, None], owed: None, told: None, permitted_until: None, label: None,
             pod: OwnPod { version: Version(1), labelled: false, mark: None },
         };
         world.apply(Op::Module(0));
