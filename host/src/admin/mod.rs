@@ -9,6 +9,8 @@ mod health;
 mod page;
 mod summary;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
