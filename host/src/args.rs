@@ -1,6 +1,6 @@
 //! The command line, as it is typed.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
@@ -10,8 +10,8 @@ use leasehold_core::task::Digest;
 use crate::{
     commands::{Language, Output},
     config::{
-        Allow, AllowKubernetes, CallbackTime, Collector, CosignKey, EnvVar, LeaderAddress, LeaderLabel, Name,
-        OnReturnArg, Origin, Poll, ProgressDeadline, Reference, StoreChoice, SwapArg, parse_digest, parse_size,
+        AdminAddress, Allow, AllowKubernetes, CallbackTime, Collector, CosignKey, EnvVar, LeaderAddress, LeaderLabel,
+        Name, OnReturnArg, Origin, Poll, ProgressDeadline, Reference, StoreChoice, SwapArg, parse_digest, parse_size,
     },
     guest::{
         files::Folder,
@@ -235,10 +235,11 @@ pub struct RunArgs {
     /// Label this replica's Pod while it leads, for a Service to select; without a value it is `true`
     #[arg(long, value_name = "KEY[=VALUE]")]
     pub leader_label: Option<LeaderLabel>,
-    /// Serve /livez, /readyz, /metrics and /tasks over HTTP at this address (0.0.0.0:8080, say)
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub admin: Option<SocketAddr>,
-    /// Tell applications in the same Pod who leads, over HTTP at this address; a port alone is on 127.0.0.1
+    /// Serve /livez, /readyz, /metrics and /tasks over HTTP at this address; :8080, say, is on all addresses, of IPv4 and
+    /// IPv6
+    #[arg(long, value_name = "[ADDRESS]:PORT")]
+    pub admin: Option<AdminAddress>,
+    /// Tell applications in the same Pod who leads, over HTTP at this address; a port alone is on 127.0.0.1 and [::1]
     /// [default: $ELECTOR_PATH, else nowhere]
     #[arg(long, value_name = "[ADDRESS:]PORT")]
     pub leader_address: Option<LeaderAddress>,

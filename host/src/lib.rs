@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod guest;
+mod http_server;
 pub mod kubernetes;
 pub mod leader_endpoint;
 pub mod lease;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -117,7 +117,7 @@ fn the_leaders_name_goes_from_one_pod_to_the_other_in_the_old_forms_and_in_the_n
     let mut first = in_folder_with(&long, "pod-1", &folder);
     let started = first.wait_for_event("guest-started", 1);
     let second = in_folder_with(&long, "pod-2", &folder);
-    second.wait_for_event("new-leader", 1);
+    leader_when(&second, "leader", |told| told["name"] == "pod-1");
     let (events, names) = (Events::of(&second, "/events"), Events::of(&second, "/sse"));
 
     for host in [&first, &second] {
@@ -373,6 +373,12 @@ fn where_applications_ask_is_taken_from_the_environment_and_a_flag_wins() {
         HostProcess::spawn("pod-1", command)
     };
     let told = |host: &HostProcess| host.wait_for_event("leader-endpoint", 1).line["address"].clone();
+    // A client that asks for `localhost` may be sent to either.
+    let both = start(&[]);
+    let port = told(&both).as_str().and_then(|address| address.parse::<SocketAddr>().ok()).expect("an address").port();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens there");
+    TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("and there");
+    drop(both);
     assert!(told(&start(&[])).as_str().is_some_and(|address| address.starts_with("127.0.0.1:")));
     assert!(
         told(&start(&["--leader-address", "[::1]:0"])).as_str().is_some_and(|address| address.starts_with("[::1]:"))

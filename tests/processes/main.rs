@@ -1,5 +1,6 @@
 //! Hosts as processes of their own, end to end.
 
+mod admin;
 mod bad_input;
 mod cache;
 mod callbacks;

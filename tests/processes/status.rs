@@ -141,6 +141,9 @@ fn the_clusters_own_leases_are_counted_and_shown_when_they_are_asked_for() {
     };
     assert_eq!([kind_of("node-1"), kind_of("kube-scheduler")], ["node", "component"]);
     assert_eq!(all["notShown"], json!({}));
+    let elector = status(kubeconfig, &["elector", "-n", "default"]);
+    assert_eq!(elector.code, Some(0), "{elector:?}");
+    assert!(elector.stderr.starts_with("the clock of who renews default/elector is"), "{elector:?}");
     // Whoever names one means it.
     let named = status(kubeconfig, &["kube-scheduler", "-n", "kube-system"]);
     assert_eq!(named.code, Some(0), "{named:?}");
@@ -194,12 +197,17 @@ struct Watch(Child);
 
 impl Watch {
     fn start(folder: &Path, stdout: Stdio) -> Self {
+        Self::of(&[], folder, stdout, Stdio::null())
+    }
+
+    fn of(names: &[&str], folder: &Path, stdout: Stdio, stderr: Stdio) -> Self {
         let store = format!("file:{}", folder.display());
         let watch = Command::new(build::leasehold())
             .args(["status", "--watch", "--lease-store", &store])
+            .args(names)
             .stdin(Stdio::null())
             .stdout(stdout)
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn();
         Self(watch.expect("leasehold starts"))
     }
@@ -253,6 +261,40 @@ fn in_a_folder_the_same_is_told_and_the_first_lines_are_a_table() {
     assert!(second.contains(" held "), "{second}");
     kill_process(Pid::from_child(&watch.0), Signal::TERM).expect("it runs");
     assert_eq!(watch.wait(), Some(0));
+}
+
+#[test]
+fn a_named_lease_that_is_not_there_is_told_of_once_and_shown_when_it_comes_and_when_it_goes() {
+    let folder = TempDir::new().expect("a folder");
+    let mut watch = Watch::of(&["parked", "nihgtly"], folder.path(), Stdio::piped(), Stdio::piped());
+    let mut notes = BufReader::new(watch.0.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
+    for name in ["parked", "nihgtly"] {
+        let note = notes.next().expect("a note");
+        assert!(note.starts_with(&format!("there is no lease {name} in namespace default of ")), "{note}");
+    }
+    let mut host = HostProcess::run_in_folder("first", &build::guest("parked"), folder.path(), &LEASE);
+    let mut lines = BufReader::new(watch.0.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    lines.by_ref().find(|line| line.contains(" held ") && line.contains("first_")).expect("the one that has come");
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0));
+    lines.by_ref().find(|line| line.contains(" free ")).expect("its release");
+    std::fs::remove_file(folder.path().join("default.parked.json")).expect("it is there");
+    let gone = lines.next().expect("a line");
+    assert!(gone.ends_with("default/parked deleted"), "{gone}");
+    kill_process(Pid::from_child(&watch.0), Signal::TERM).expect("it runs");
+    assert_eq!(watch.wait(), Some(0));
+    assert_eq!(notes.collect::<Vec<_>>(), Vec::<String>::new(), "both were told of once");
+}
+
+#[test]
+fn why_a_named_lease_is_unknown_is_said() {
+    let folder = TempDir::new().expect("a folder");
+    std::fs::write(folder.path().join("default.broken.json"), "no lease").expect("written");
+    let store = format!("file:{}", folder.path().display());
+    let said = leasehold(&["status", "broken", "--lease-store", &store], &[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stdout.contains(" unknown "), "{said:?}");
+    assert!(said.stderr.starts_with("lease default/broken cannot be read: "), "{said:?}");
 }
 
 #[test]

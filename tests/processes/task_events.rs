@@ -21,10 +21,15 @@ pub(super) struct Events(BufReader<TcpStream>);
 
 impl Events {
     pub(super) fn of(address: &str, path: &str) -> Self {
+        Self::asked_for_as(address, address, path)
+    }
+
+    /// With this `Host`.
+    fn asked_for_as(host: &str, address: &str, path: &str) -> Self {
         let mut stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         // By HTTP/1.0 it comes as it is, and not in chunks.
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("sent");
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").expect("sent");
         let mut events = Self(BufReader::new(stream));
         assert!(events.line().starts_with("HTTP/1.0 200"), "{path} is not served");
         while !events.line().is_empty() {}
@@ -156,6 +161,28 @@ fn what_one_task_prints_and_reports_is_told_as_it_comes_and_other_names_are_refu
         }
     }
     assert_eq!(get(&only, "/tasks/nobody/events").0, 404);
+}
+
+/// A page whose owner has its name resolve to this machine is of no other origin to a browser, and what it asks comes from
+/// here (DNS rebinding).
+#[test]
+fn what_a_component_prints_is_not_told_by_the_name_of_somebody_elses() {
+    let folder = TempDir::new().expect("a folder");
+    let tasks = json!([{"name": "events", "module": guest("prints"), "args": ["planted"], "env": {"PAUSE_MS": "20"}}]);
+    let host = host(&folder, "only", "127.0.0.1:0", &[], &tasks);
+    host.wait_for_event("guest-output", 1);
+    let address = address(&host);
+    let port = address.rsplit_once(':').expect("a port").1;
+    let told = |name: &str| {
+        let mut events = Events::asked_for_as(&format!("{name}:{port}"), &address, "/tasks/events/events");
+        events.next().1
+    };
+    for name in ["localhost", "127.0.0.1", "[::1]"] {
+        let output = told(name)["output"].to_string();
+        assert!(output.contains("planted"), "{name}: {output}");
+    }
+    let data = told("rebinds.example");
+    assert_eq!((&data["output"], &data["task"]["name"]), (&Value::Null, &json!("events")));
 }
 
 #[test]

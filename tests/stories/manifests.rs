@@ -28,7 +28,7 @@ pub(crate) struct Elector {
 impl Elector {
     /// Leasehold, with the module of the ConfigMap of its name mounted.
     pub(crate) fn leasehold(name: &'static str) -> Self {
-        let admin = format!("--admin=0.0.0.0:{ADMIN_PORT}");
+        let admin = format!("--admin=:{ADMIN_PORT}");
         let args = ["run", "/module/task.wasm", &admin, "--log-format=json", "--env=BEAT_MS=50"];
         Self {
             name,

@@ -6,14 +6,18 @@
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use axum::{
     extract::{ConnectInfo, Path, State},
-    http::{HeaderName, StatusCode, header::RETRY_AFTER},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
+        header::{HOST, RETRY_AFTER},
+        uri::Authority,
+    },
     response::{IntoResponse, Response, Sse, sse::Event},
 };
 use futures_util::stream;
@@ -205,9 +209,26 @@ impl AllTasks {
 }
 
 /// Who reads a log has been given that right; who reaches this address has not. What a component prints is therefore told
-/// on this machine alone, which is where `kubectl port-forward` comes from.
-fn may_read_output(peer: IpAddr) -> bool {
-    peer.to_canonical().is_loopback()
+/// on this machine alone, which is where `kubectl port-forward` comes from, and which a browser on it can be made to ask by
+/// the page of somebody else.
+fn may_read_output(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
+    peer.to_canonical().is_loopback() && is_asked_directly(uri, headers)
+}
+
+/// Whether it is asked for by its address or as `localhost`. Whoever owns another name can have it resolve to this machine
+/// when his page is open in a browser, which then takes what is here for his (DNS rebinding); but it says by which name it
+/// asks.
+fn is_asked_directly(uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().and_then(|host: &HeaderValue| host.to_str().ok()?.parse::<Authority>().ok());
+    let is_direct = |authority: &Authority| {
+        let host = authority.host();
+        let ipv6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<Ipv4Addr>().is_ok()
+            || ipv6.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
+    };
+    hosts.next().is_none() && host.is_some_and(|host| is_direct(&host)) && uri.authority().is_none_or(is_direct)
 }
 
 /// `/tasks/NAME/events`
@@ -215,17 +236,19 @@ pub(super) async fn of_one(
     State(live): State<Live>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
 ) -> Response {
     let Some(followed) = Followed::new(&live.shown, &name) else {
         return (StatusCode::NOT_FOUND, format!("this host has no task {name:?}: /tasks has them all\n"))
             .into_response();
     };
     let Some(permit) = live.permit() else { return refused() };
-    let events =
-        stream::unfold(OneTask::new(live.shown, followed, permit, may_read_output(peer.ip())), |mut task| async {
-            let event = task.next().await;
-            Some((Ok::<_, Infallible>(event), task))
-        });
+    let reads_output = may_read_output(peer.ip(), &uri, &headers);
+    let events = stream::unfold(OneTask::new(live.shown, followed, permit, reads_output), |mut task| async {
+        let event = task.next().await;
+        Some((Ok::<_, Infallible>(event), task))
+    });
     ([UNBUFFERED], Sse::new(events)).into_response()
 }
 
@@ -301,8 +324,31 @@ mod tests {
 
     #[test]
     fn output_is_told_on_this_machine_alone() {
-        let may = |peer: &str| may_read_output(peer.parse().expect("an address"));
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
+        let may = |peer: &str| may_read_output(peer.parse().expect("an address"), &Uri::default(), &headers);
         assert!(["127.0.0.1", "::1", "::ffff:127.0.0.1"].into_iter().all(may));
         assert!(!["10.0.0.7", "0.0.0.0", "::", "fe80::1", "::ffff:10.0.0.7"].into_iter().any(may));
+    }
+
+    #[test]
+    fn output_is_told_to_no_page_that_is_here_by_a_name_of_somebody_elses() {
+        let may = |uri: &'static str, hosts: &[&'static str]| {
+            let headers = hosts.iter().map(|host| (HOST, HeaderValue::from_static(host))).collect();
+            may_read_output(Ipv4Addr::LOCALHOST.into(), &Uri::from_static(uri), &headers)
+        };
+        for direct in
+            ["localhost", "LocalHost:8080", "127.0.0.1:8080", "10.0.0.7", "[::1]", "[::1]:8080", "[fe80::1]:80"]
+        {
+            assert!(may("/", &[direct]), "{direct}");
+        }
+        for name in
+            ["rebinds.example", "rebinds.example:8080", "localhost.example", "127.0.0.1.example", "1.2.3", "::1", ""]
+        {
+            assert!(!may("/", &[name]), "{name}");
+        }
+        assert!(!may("/", &[]));
+        assert!(!may("/", &["localhost", "rebinds.example"]));
+        assert!(may("http://127.0.0.1:8080/", &["127.0.0.1:8080"]));
+        assert!(!may("http://rebinds.example/", &["localhost"]));
     }
 }

@@ -139,7 +139,7 @@ pub(super) fn host(
         cluster: Cluster::default(),
         shutdown: watch::Sender::new(false),
     };
-    let leader_endpoint = leader_address.map(|address| LeaderEndpoint::start(address.0, &host.tasks)).transpose()?;
+    let leader_endpoint = leader_address.map(|address| LeaderEndpoint::start(address, &host.tasks)).transpose()?;
     let result = control.block_on(async {
         let mut signals = Signals::listen()?;
         if let (Some(address), Some(outputs)) = (admin, &host.outputs) {

@@ -190,6 +190,8 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    use leasehold_core::time::BootTime;
+
     use super::*;
     use crate::report::liveness::Pulse;
 
@@ -204,8 +206,13 @@ mod tests {
 
     /// What the host ends with, unasked.
     async fn ended(running: Running) -> String {
+        ended_with(running, Pulse::default()).await
+    }
+
+    /// The same, with this epoch ticker.
+    async fn ended_with(running: Running, ticker: Pulse) -> String {
         let signals = Signals::listen().expect("signals");
-        let liveness = Arc::new(Liveness::new(Pulse::default()));
+        let liveness = Arc::new(Liveness::new(ticker));
         let (shutdown, farewell) = (watch::Sender::new(false), Farewell::default());
         let ending = Ending { shutdown: &shutdown, liveness, farewell: &farewell, timeout: Duration::MAX };
         let ended = running.until_ended(signals, ending).await;
@@ -229,5 +236,14 @@ mod tests {
         of_module.modules.spawn(async { panic!("out of luck") });
         let why = ended(of_module).await;
         assert!(why.contains("follows a task's module") && why.contains("out of luck"), "{why}");
+    }
+
+    /// It takes all the looks there are, in real time.
+    #[tokio::test]
+    async fn what_does_not_move_any_more_ends_the_host_with_words() {
+        let ticker = Pulse::default();
+        ticker.due(Some(BootTime::from_nanos(1)));
+        let why = ended_with(running(), ticker).await;
+        assert!(why.contains("the epoch ticker is ") && why.contains("it has not moved again"), "{why}");
     }
 }

@@ -1,6 +1,6 @@
 //! The config file: YAML, camelCase, the same task shape that a custom resource would carry.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
 use bytesize::ByteSize;
 use leasehold_core::{
@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Allow, AtStart, CallbackTime, CandidateVersions, Collector, Config, ConfigError, Environment, LeaderAddress,
-    LeaderLabel, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec, TracesConfig,
+    AdminAddress, Allow, AtStart, CallbackTime, CandidateVersions, Collector, Config, ConfigError, Environment,
+    LeaderAddress, LeaderLabel, Name, OnReturnArg, ProgressDeadline, Reference, StoreChoice, SwapArg, TaskSpec,
+    TracesConfig,
     allow::{AllowFile, HttpLimitsFile, TcpLimitsFile},
     coordinated_in,
     env::EnvFile,
@@ -36,7 +37,7 @@ struct File {
     #[serde(default)]
     identity: Option<String>,
     #[serde(default)]
-    admin: Option<Parsed<SocketAddr>>,
+    admin: Option<Parsed<AdminAddress>>,
     #[serde(default)]
     leader_address: Option<Parsed<LeaderAddress>>,
     #[serde(default)]

@@ -10,7 +10,7 @@ mod reference;
 mod traces;
 mod values;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use leasehold_core::{
     task::{Digest, TaskConfig},
@@ -32,7 +32,8 @@ pub use oci::{CosignKey, OciReference, Origin, Poll};
 pub use reference::Reference;
 pub use traces::{Collector, TracesConfig, TracesEnvironment};
 pub use values::{
-    CallbackTime, EnvVar, LeaderAddress, Name, OnReturnArg, ProgressDeadline, SwapArg, parse_digest, parse_size,
+    AdminAddress, CallbackTime, EnvVar, LeaderAddress, Name, OnReturnArg, ProgressDeadline, SwapArg, parse_digest,
+    parse_size,
 };
 
 /// A host's configuration.
@@ -47,7 +48,7 @@ pub struct Config {
     /// How log lines look.
     pub log_format: LogFormat,
     /// Where health and metrics are served, if anywhere.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<AdminAddress>,
     /// Where applications are told who leads, if anywhere.
     pub leader_address: Option<LeaderAddress>,
     /// How long the host takes at most to end when it is asked to.

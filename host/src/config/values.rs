@@ -1,12 +1,6 @@
 //! Single values, each checked where it is parsed.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, SocketAddr},
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
@@ -60,9 +54,54 @@ impl TryFrom<String> for Name {
     }
 }
 
+/// Where the admin address is: `ADDRESS:PORT`, or `:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// On all addresses, of IPv4 and IPv6.
+    Everywhere(u16),
+    /// On this one.
+    One(SocketAddr),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everywhere(port) => write!(f, ":{port}"),
+            Self::One(address) => address.fmt(f),
+        }
+    }
+}
+
+impl FromStr for AdminAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text.strip_prefix(':').map(str::parse), text.parse()) {
+            (Some(Ok(port)), _) => Ok(Self::Everywhere(port)),
+            (_, Ok(address)) => Ok(Self::One(address)),
+            // A port alone would be on loopback for the leader endpoint.
+            (_, Err(_)) => Err("expected ADDRESS:PORT, such as 127.0.0.1:8080, or :PORT for all addresses".into()),
+        }
+    }
+}
+
 /// Where the leader endpoint listens: `ADDRESS:PORT`; a port alone, and `localhost`, are on loopback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaderAddress(pub SocketAddr);
+pub enum LeaderAddress {
+    /// On 127.0.0.1 and `[::1]`.
+    Loopback(u16),
+    /// On this one.
+    One(SocketAddr),
+}
+
+impl fmt::Display for LeaderAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback(port) => write!(f, "localhost:{port}"),
+            Self::One(address) => address.fmt(f),
+        }
+    }
+}
 
 impl FromStr for LeaderAddress {
     type Err = String;
@@ -70,8 +109,8 @@ impl FromStr for LeaderAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         let port = text.strip_prefix("localhost:").unwrap_or(text);
         match (port.parse(), text.parse()) {
-            (Ok(port), _) => Ok(Self(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))),
-            (Err(_), Ok(address)) => Ok(Self(address)),
+            (Ok(port), _) => Ok(Self::Loopback(port)),
+            (Err(_), Ok(address)) => Ok(Self::One(address)),
             (Err(_), Err(_)) => Err("expected PORT, localhost:PORT or ADDRESS:PORT, such as 127.0.0.1:4040".into()),
         }
     }
@@ -226,6 +265,23 @@ mod tests {
         }
         for bad in ["", "A", "-a", "a-", "a..b", "../a", "a/b", "a_b", &"a".repeat(254)] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_port_alone_is_everywhere_for_the_admin_address_and_on_loopback_for_the_leader_endpoint() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        assert_eq!(":8080".parse(), Ok(AdminAddress::Everywhere(8080)));
+        assert_eq!("[::1]:8080".parse(), Ok(AdminAddress::One(address("[::1]:8080"))));
+        assert_eq!("4040".parse(), Ok(LeaderAddress::Loopback(4040)));
+        assert_eq!("localhost:4040".parse(), Ok(LeaderAddress::Loopback(4040)));
+        assert_eq!("0.0.0.0:4040".parse(), Ok(LeaderAddress::One(address("0.0.0.0:4040"))));
+        for bad in ["", ":", "8080", ":65536", "::8080", "localhost:8080", "host:8080"] {
+            let refused = bad.parse::<AdminAddress>().expect_err(bad);
+            assert!(refused.contains(":PORT for all addresses"), "{bad}: {refused}");
+        }
+        for bad in ["", ":4040", "65536", "leader.local:4040"] {
+            assert!(bad.parse::<LeaderAddress>().is_err(), "{bad}");
         }
     }
 

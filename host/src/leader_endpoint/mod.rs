@@ -10,10 +10,9 @@
 
 mod answer;
 mod query;
-mod serve;
 mod watched;
 
-use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::{
@@ -38,9 +37,13 @@ use self::{
     query::{Query, Wait},
     watched::Watched,
 };
-use crate::report::tasks::Tasks;
+use crate::{
+    config::LeaderAddress,
+    http_server::{Server, listen},
+    report::tasks::Tasks,
+};
 
-/// So many connections at a time; further ones wait in the system's queue.
+/// So many connections at a time; a further one takes the place of one that is idle.
 const CONNECTIONS_MAX: usize = 128;
 /// So many event streams and long polls at a time; further ones are refused, and everybody else is still answered.
 const WAITING_MAX: usize = 64;
@@ -52,22 +55,32 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub struct LeaderEndpoint(Runtime);
 
 impl LeaderEndpoint {
-    /// Listens at `address`, and serves what is told of these tasks.
+    /// Listens at `at`, and serves what is told of these tasks.
     ///
     /// # Errors
     /// It cannot be listened there, or the system has no thread left.
-    pub fn start(address: SocketAddr, tasks: &Arc<Tasks>) -> anyhow::Result<Self> {
+    pub fn start(at: LeaderAddress, tasks: &Arc<Tasks>) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("leader-endpoint")
             .enable_all()
             .build()
             .context("cannot start the leader endpoint's thread")?;
-        let listener = runtime.block_on(TcpListener::bind(address)).with_context(|| {
-            format!("cannot listen at the leader endpoint's address {address}: give another with --leader-address")
+        let listening = runtime.block_on(async {
+            match at {
+                LeaderAddress::Loopback(port) => listen::on_loopback(port).await,
+                LeaderAddress::One(address) => TcpListener::bind(address).await.map(|listener| vec![listener]),
+            }
+        });
+        let listeners = listening.with_context(|| {
+            format!("cannot listen at the leader endpoint's address {at}: give another with --leader-address")
         })?;
-        let address = listener.local_addr()?;
-        tracing::info!(event = "leader-endpoint", %address, "applications are told who leads at http://{address}");
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let urls: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
+        tracing::info!(
+            event = "leader-endpoint", address = %addresses[0],
+            "applications are told who leads at {}", urls.join(" and ")
+        );
         let watched: BTreeMap<_, _> =
             tasks.names().filter_map(|name| Some((name.to_owned(), Arc::new(Watched::new(tasks, name)?)))).collect();
         for task in watched.values() {
@@ -85,7 +98,10 @@ impl LeaderEndpoint {
                 Refused(StatusCode::METHOD_NOT_ALLOWED, format!("only GET is answered: {PATHS}"))
             })
             .with_state(shared);
-        runtime.spawn(serve::serve(listener, routes, CONNECTIONS_MAX));
+        let server = Server::new("leader-endpoint", routes, CONNECTIONS_MAX);
+        for listener in listeners {
+            runtime.spawn(server.clone().serve(listener));
+        }
         Ok(Self(runtime))
     }
 

@@ -144,7 +144,7 @@ fn the_numbers_in_the_deployment_are_those_of_the_host() {
     assert!(fits, "{grace} s for {:?}", host.shutdown_timeout);
 
     let port = &container.ports.as_ref().expect("ports")[0];
-    let admin = format!("--admin=0.0.0.0:{}", port.container_port);
+    let admin = format!("--admin=:{}", port.container_port);
     assert!(container.args.as_ref().expect("args").contains(&admin), "no {admin}");
     assert!(container.startup_probe.is_none(), "a task that waits for its module would be started over and over");
     let probes = [&container.readiness_probe, &container.liveness_probe];

@@ -48,7 +48,7 @@ impl ByHand {
         let mounts = container.volume_mounts.unwrap_or_default();
         // A port that is free, and paths that are this test's own.
         let here = |text: &str| {
-            let text = text.replace("0.0.0.0:8080", "127.0.0.1:0");
+            let text = text.replace("--admin=:8080", "--admin=127.0.0.1:0").replace("\":8080\"", "127.0.0.1:0");
             mounts.iter().fold(text, |text, mount| {
                 let folder = files.path().join(&mount.name).display().to_string();
                 text.replace(&format!("{}/", mount.mount_path), &format!("{folder}/"))

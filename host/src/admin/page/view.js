@@ -225,7 +225,7 @@ export class Detail {
   output(lines) {
     const box = part('output');
     if (!lines) {
-      const words = 'The host tells output on its own machine alone. Open the page through kubectl port-forward to see it.';
+      const words = 'The host tells output on its own machine alone, at localhost or an IP address. Open the page through kubectl port-forward to see it.';
       if (!box.firstChild) box.append(make('p', 'gap', words));
       return;
     }

@@ -188,11 +188,12 @@ impl Case<'_> {
         }
         if let Some(refused) = &self.status.refused_module {
             sentences.push(format!(
-                "Module {} failed soon after it was started, and no replica tries it again: give another one.",
+                "Module {} failed soon after it was started: give another one. Until then a replica that has an older one runs \
+                 that, and one that has none tries this one once in each of its terms.",
                 printable(refused)
             ));
         }
-        if let Some(rejected) = self.last_event("ModuleRejected") {
+        if let Some(rejected) = self.last_event("ModuleRejected").filter(|rejected| !self.is_outdated(rejected)) {
             sentences.push(format!(
                 "A new module was not taken {} ago; the Event above says why.",
                 age(self.now.duration_since(rejected.at).as_secs_f64())
@@ -207,6 +208,24 @@ impl Case<'_> {
             ));
         }
         sentences
+    }
+
+    /// Whether what runs has come since a module was not taken. It may also have waited since before that, or run then and
+    /// been gone back to: that says nothing of what the source has now.
+    fn is_outdated(&self, rejected: &Event) -> bool {
+        let (Some(runs), Some(events)) = (&self.status.module, self.facts.events.known()) else { return false };
+        let takes_over = format!(" runs {runs} instead of ");
+        let (instead, again) = (format!(" instead of {runs}"), format!(" runs {runs} again"));
+        let is_older = |event: &Event| {
+            let is_before = event.at <= rejected.at && event.message.contains(runs);
+            is_before || event.message.ends_with(&instead) || event.message.contains(&again)
+        };
+        let has_taken_over = |event: &Event| {
+            event.reason == "ModuleSwapped" && event.at > rejected.at && event.message.contains(&takes_over)
+        };
+        self.status.refused_module.as_ref() != Some(runs)
+            && events.iter().any(has_taken_over)
+            && !events.iter().any(is_older)
     }
 
     fn last_event(&self, reason: &str) -> Option<&Event> {

@@ -53,7 +53,43 @@ fn a_lease_that_is_held_and_renewed_is_well() {
     let waiting = of_lease(|lease| lease.record.modules.waiting = Some("sha256:new".into()));
     says(&waiting, "12:00:12", &["Module sha256:new is ready, and takes over when"], &["failed soon"]);
     let refused = of_lease(|lease| lease.record.modules.refused = Some("sha256:bad".into()));
-    says(&refused, "12:00:12", &["Module sha256:bad failed soon after it was started"], &[]);
+    says(
+        &refused,
+        "12:00:12",
+        &["Module sha256:bad failed soon after it was started", "tries this one once in each of its terms"],
+        &["no replica tries"],
+    );
+}
+
+fn event(second: &str, reason: &str, message: &str) -> Event {
+    let at = time(&format!("2026-01-02T12:00:{second}Z"));
+    Event { at, reason: reason.into(), message: message.into(), by: "leasehold.dev/host".into(), count: 1 }
+}
+
+#[test]
+fn a_module_that_was_not_taken_is_spoken_of_until_another_one_has_come_after_it() {
+    let rejected = || event("05", "ModuleRejected", "pod-1_0a does not take the new module: it is no module");
+    let swapped = |second: &str, runs: &str, before: &str| {
+        event(second, "ModuleSwapped", &format!("pod-1_0a runs sha256:{runs} instead of sha256:{before}"))
+    };
+    let told = |events: Vec<Event>, unwanted: &[&str]| {
+        let mut facts = of_lease(|lease| lease.record.modules.module = Some("sha256:b".into()));
+        facts.events = Asked::Known(events);
+        let wanted: &[&str] = if unwanted.is_empty() { &["not taken 7s ago"] } else { &[] };
+        says(&facts, "12:00:12", &[wanted, &["All is as it should be"]].concat(), unwanted);
+    };
+    told(vec![rejected()], &[]);
+    told(vec![rejected(), swapped("08", "b", "a")], &["not taken"]);
+    let waits = |second: &str| event(second, "ModuleWaiting", "pod-1_0a has sha256:b ready: it waits");
+    told(vec![rejected(), waits("06"), swapped("08", "b", "a")], &["not taken"]);
+    // Not what the source has had since.
+    told(vec![swapped("04", "b", "a"), rejected()], &[]);
+    told(vec![waits("04"), rejected(), swapped("08", "b", "a")], &[]);
+    told(vec![rejected(), swapped("06", "c", "b"), swapped("08", "b", "c")], &[]);
+    let back = event("07", "ModuleRolledBack", "pod-1_0a runs sha256:b again: sha256:c has failed in its probation: ?");
+    told(vec![rejected(), back, swapped("08", "b", "c")], &[]);
+    // What runs is another one.
+    told(vec![rejected(), swapped("08", "c", "b")], &[]);
 }
 
 #[test]

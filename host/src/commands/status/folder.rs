@@ -39,8 +39,7 @@ impl FolderLeases {
         let mut missing = Vec::new();
         if let Which::Named(names) = &self.which {
             let named = |lease: &SeenLease, name: &str| lease.name == name;
-            missing = names.iter().map(|name| name.to_string()).collect();
-            missing.retain(|name| !leases.iter().any(|lease| named(lease, name)));
+            missing = self.which.missing(|name| leases.iter().any(|lease| named(lease, name)));
             leases.retain(|lease| names.iter().any(|name| named(lease, name.as_str())));
         }
         Ok(Read { leases, missing })

@@ -84,7 +84,7 @@ pub(in crate::commands) struct LeaseStatus {
     pub(in crate::commands) module: Option<String>,
     /// The digest of the module that is ready, and waits for that one's end.
     pub(in crate::commands) waiting_module: Option<String>,
-    /// The digest of a module that failed soon after its start, and is not tried again.
+    /// The digest of a module that failed soon after its start: whoever has another one does not try it again.
     pub(in crate::commands) refused_module: Option<String>,
     /// Who is asked to step down.
     pub(in crate::commands) step_down: Option<String>,

@@ -89,12 +89,14 @@ impl Listing {
         Self { time, clock: clock.whose, leases: shown, not_shown }
     }
 
-    /// What a person wants to know beside the table.
-    fn notes(&self, place: &Place, clock: &Clock) -> Vec<String> {
+    /// What a person wants to know beside the table. Of those that were named and are not there, whoever named them is told
+    /// one by one.
+    fn notes(&self, place: &Place, clock: &Clock, which: &Which) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.leases.is_empty() {
+        if self.leases.is_empty() && matches!(which, Which::All) {
             notes.push(format!("no lease {place}"));
         }
+        // There are none of these where names were given.
         if !self.not_shown.is_empty() {
             let counted: Vec<_> = self.not_shown.iter().map(|(kind, count)| kind.counted(*count)).collect();
             notes.push(format!("not shown: {} (--all-kinds shows them)", counted.join(", ")));
@@ -137,14 +139,13 @@ pub fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
         colour: stdout_takes_colours(),
     };
     let which = if leases.is_empty() { Which::All } else { Which::Named(leases) };
-    let named = matches!(which, Which::Named(_));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let source = Source::open(lease_store, place, which).await?;
+        let source = Source::open(lease_store, place, which.clone()).await?;
         // What may not be read is told at once, also to somebody who would watch.
         let read = source.read().await?;
         if watch {
-            watch::watch(source, read, view).await?;
+            watch::watch(source, which, read, view).await?;
             return Ok(ExitCode::SUCCESS);
         }
         let Read { mut leases, missing } = read;
@@ -155,14 +156,14 @@ pub fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             printed => printed?,
         }
-        if !named && matches!(output, Output::Table | Output::Wide) {
-            note(&listing.notes(&source.place, &source.clock));
+        if matches!(output, Output::Table | Output::Wide) {
+            note(&listing.notes(&source.place, &source.clock, &which));
         }
         note(
             &missing.iter().map(|name| format!("error: there is no lease {name} {}", source.place)).collect::<Vec<_>>(),
         );
         let well = missing.is_empty() && listing.leases.iter().all(|lease| lease.state == State::Held);
-        Ok(if named && !well { ExitCode::from(EXIT_NOT_HELD) } else { ExitCode::SUCCESS })
+        Ok(if matches!(which, Which::Named(_)) && !well { ExitCode::from(EXIT_NOT_HELD) } else { ExitCode::SUCCESS })
     })
 }
 

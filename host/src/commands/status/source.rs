@@ -17,6 +17,14 @@ pub(super) enum Which {
     Named(Vec<Name>),
 }
 
+impl Which {
+    /// The names that `is_there` knows nothing of.
+    pub(super) fn missing(&self, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+        let Self::Named(names) = self else { return Vec::new() };
+        names.iter().map(Name::as_str).filter(|name| !is_there(name)).map(str::to_owned).collect()
+    }
+}
+
 /// In which namespace.
 #[derive(Clone, Debug)]
 pub(super) enum In {
@@ -67,6 +75,13 @@ enum Leases {
 pub(super) struct Place {
     namespace: Option<String>,
     folder: Option<String>,
+}
+
+#[cfg(test)]
+impl Place {
+    pub(super) fn namespace(name: &str) -> Self {
+        Self { namespace: Some(name.to_owned()), folder: None }
+    }
 }
 
 impl fmt::Display for Place {

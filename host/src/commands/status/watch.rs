@@ -19,7 +19,7 @@ use super::{
     clock::Clock,
     lease::{LeaseStatus, SeenLease},
     screen::{Screen, nobody_reads},
-    source::{Place, Read, Source, Update},
+    source::{Place, Read, Source, Update, Which},
     table::{Growing, printable},
 };
 use crate::commands::running::Signals;
@@ -58,17 +58,19 @@ enum What {
 ///
 /// # Errors
 /// It may not be followed; or stdout cannot be written to.
-pub(super) async fn watch(source: Source, read: Read, view: View) -> anyhow::Result<()> {
+pub(super) async fn watch(source: Source, which: Which, read: Read, view: View) -> anyhow::Result<()> {
     let mut interrupted = Signals::listen()?;
     let nobody_reads = nobody_reads()?;
     let (clock, place) = (source.clock, source.place.clone());
-    let mut known = Known { leases: BTreeMap::new(), place, clock, view, broken: None };
+    let mut known = Known { leases: BTreeMap::new(), place, clock, which, view, broken: None };
+    // Those that are there come first, together.
+    known.take(Update::All(read.leases))?;
     let updates = source.follow();
     let on_a_screen = matches!(view.output, Output::Table | Output::Wide) && io::stdout().is_terminal();
     let shown = async {
         match on_a_screen {
             true => on_screen(&mut known, updates).await,
-            false => as_lines(&mut known, read, updates).await,
+            false => as_lines(&mut known, updates).await,
         }
     };
     let mut ended = tokio::select! {
@@ -96,6 +98,7 @@ struct Known {
     leases: BTreeMap<Key, SeenLease>,
     place: Place,
     clock: Clock,
+    which: Which,
     view: View,
     /// Why nothing is seen for now.
     broken: Option<String>,
@@ -123,10 +126,20 @@ impl Known {
         Ok(())
     }
 
+    /// Which of those that were named are not there.
+    fn missing(&self) -> Vec<String> {
+        let names = self.which.missing(|name| self.leases.keys().any(|(_, there)| there == name));
+        names
+            .into_iter()
+            .map(|name| format!("there is no lease {name} {}: it is shown when there is one", self.place))
+            .collect()
+    }
+
     fn draw(&self, screen: &mut Screen) -> anyhow::Result<()> {
         let listing = Listing::new(self.leases.values(), self.view, &self.clock);
         let lines = self.view.columns.lines(&listing.leases, self.view.colour);
-        let mut notes = listing.notes(&self.place, &self.clock);
+        let mut notes = listing.notes(&self.place, &self.clock, &self.which);
+        notes.extend(self.missing());
         notes.extend(self.broken.as_deref().map(printable));
         Ok(screen.draw(&lines, &notes)?)
     }
@@ -137,10 +150,9 @@ async fn on_screen(known: &mut Known, mut updates: BoxStream<'static, Update>) -
     let (mut drawn, mut changed) = (None::<Instant>, false);
     loop {
         let every = if changed { DRAWN_EVERY_MIN } else { DRAWN_EVERY };
-        // Not before something is known.
         let draw_at = drawn.map_or_else(Instant::now, |drawn| drawn + every);
         tokio::select! {
-            () = tokio::time::sleep_until(draw_at), if drawn.is_some() || changed => {
+            () = tokio::time::sleep_until(draw_at) => {
                 known.draw(&mut screen)?;
                 (drawn, changed) = (Some(Instant::now()), false);
             }
@@ -161,11 +173,11 @@ struct Lines<'a> {
     broken: Option<String>,
 }
 
-async fn as_lines(known: &mut Known, read: Read, mut updates: BoxStream<'static, Update>) -> anyhow::Result<()> {
+async fn as_lines(known: &mut Known, mut updates: BoxStream<'static, Update>) -> anyhow::Result<()> {
     let table = Growing::new(known.view.columns);
     let mut lines = Lines { known, told: BTreeMap::new(), table, broken: None };
-    // Those that are there come first, together.
-    lines.known.take(Update::All(read.leases))?;
+    // Once: that one comes, or goes, is a line of its own. Without a word, a name that is mistyped would be waited for.
+    super::note(&lines.known.missing());
     loop {
         lines.tell_news()?;
         let told = Instant::now();
@@ -233,5 +245,40 @@ impl Lines<'_> {
         }
         *told = seen;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{lease::tests::held, table::Columns},
+        *,
+    };
+
+    #[test]
+    fn which_of_the_named_ones_are_not_there_is_known_at_any_time() {
+        let name = |name: &str| name.parse().expect("a name");
+        let columns = Columns { namespace: false, wide: false, time: false };
+        let mut known = Known {
+            leases: BTreeMap::new(),
+            place: Place::namespace("jobs"),
+            clock: Clock::of_the_machine(),
+            which: Which::Named(vec![name("a"), name("b")]),
+            view: View { columns, output: Output::Table, all_kinds: true, colour: false },
+            broken: None,
+        };
+        let missing = |known: &Known| {
+            let words = known.missing().into_iter();
+            words.map(|words| words.split(" in namespace jobs: ").next().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let none = |name: &str| Some(format!("there is no lease {name}"));
+        assert_eq!(missing(&known), [none("a"), none("b")]);
+        known.take(Update::One(held("a").into())).expect("taken");
+        assert_eq!(missing(&known), [none("b")]);
+        known.take(Update::Gone("jobs".into(), "a".into())).expect("taken");
+        known.take(Update::One(held("b").into())).expect("taken");
+        assert_eq!(missing(&known), [none("a")]);
+        known.which = Which::All;
+        assert_eq!(known.missing(), Vec::<String>::new());
     }
 }
