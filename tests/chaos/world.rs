@@ -36,8 +36,8 @@ use crate::{
 /// For how long who has stepped down lets others go first.
 const STAY_OUT: Duration = Duration::from_secs(30);
 /// In calm, somebody leads within this: a lease that has just been seen for the first time runs out,
-/// a standby whose request has failed tries again, and then the machine is busy.
-const CALM: Duration = LEASE.saturating_add(RETRY).saturating_add(Duration::from_secs(1));
+/// a standby whose request has failed tries again, and then the machine is busy. How long it took is printed.
+const CALM: Duration = LEASE.saturating_add(RETRY).saturating_add(Duration::from_secs(15));
 /// How long those are down that end by themselves, because the API server does not answer.
 const DOWN: Duration = Duration::from_millis(500);
 /// How often what happens by itself is looked after.

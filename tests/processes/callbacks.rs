@@ -8,7 +8,10 @@ use leasehold_tests::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{LEASE, folder::of_guest};
+use super::{
+    LEASE, LONG_LEASE, STEADY_LEASE,
+    folder::{of_guest, suspend},
+};
 
 /// What the callback of this name printed.
 fn of_callback(export: &'static str, text: &'static str) -> impl Fn(&Event) -> bool {
@@ -29,10 +32,10 @@ fn named(name: &'static str) -> impl Fn(&Event) -> bool {
 fn the_end_of_a_term_is_told_before_the_lease_is_released_and_new_leaders_on_every_replica() {
     let folder = TempDir::new().expect("a folder");
     let module = guest("announces-leader");
-    let mut first = HostProcess::run_in_folder("first", &module, folder.path(), &LEASE);
+    let mut first = HostProcess::run_in_folder("first", &module, folder.path(), &LONG_LEASE);
     first.wait_for("its own lead", of_callback("on-new-leader", "this replica leads default/announces-leader"));
     first.wait_for("line of the guest", of_guest("working"));
-    let second = HostProcess::run_in_folder("second", &module, folder.path(), &LEASE);
+    let second = HostProcess::run_in_folder("second", &module, folder.path(), &LONG_LEASE);
     second.wait_for("the first one's lead", of_callback("on-new-leader", "first_"));
 
     first.signal(Signal::TERM);
@@ -54,7 +57,7 @@ fn a_lost_term_is_told_without_the_lease_when_its_guest_is_gone() {
     first.wait_for("line of the guest", of_guest("working"));
     let second = HostProcess::run_in_folder("second", &module, folder.path(), &LEASE);
     second.wait_for_event("new-leader", 1);
-    first.signal(Signal::STOP);
+    suspend(&first, folder.path(), "announces-leader");
     second.wait_for("line of the successor's guest", of_guest("working"));
     first.signal(Signal::CONT);
     let told = first.wait_for("the end of its term", of_callback("on-stop-leading", "LeadershipLost"));
@@ -66,10 +69,16 @@ fn a_lost_term_is_told_without_the_lease_when_its_guest_is_gone() {
 
 #[test]
 fn callbacks_that_fail_are_told_and_hold_nothing_up() {
-    for (how, outcome) in [("trap", "trap"), ("spin", "timed-out"), ("park", "timed-out"), ("fill", "out-of-memory")] {
+    // Those that fail by themselves have time to, on a busy machine as well.
+    for (how, outcome, time) in [
+        ("trap", "trap", "30s"),
+        ("spin", "timed-out", "3s"),
+        ("park", "timed-out", "3s"),
+        ("fill", "out-of-memory", "30s"),
+    ] {
         let folder = TempDir::new().expect("a folder");
         let how_arg = format!("HOW={how}");
-        let args = [&LEASE[..], &["--env", &how_arg, "--callback-time", "300ms", "--memory", "8Mi"]].concat();
+        let args = [&STEADY_LEASE[..], &["--env", &how_arg, "--callback-time", time, "--memory", "8Mi"]].concat();
         let module = guest("callbacks-fail");
         let mut first = HostProcess::run_in_folder("first", &module, folder.path(), &args);
         let failed = first.wait_for_event("callback-failed", 1);
@@ -86,7 +95,8 @@ fn callbacks_that_fail_are_told_and_hold_nothing_up() {
         let released = first.wait_for_event("released", 1);
         assert!(failed.at_micros <= released.at_micros);
         let successor = second.wait_for("line of the successor's guest", of_guest("working"));
-        assert!(successor.at_micros > released.at_micros);
+        // Its line of having released the Lease may be written when that is taken already; this one was written before.
+        assert!(successor.at_micros > failed.at_micros);
     }
 }
 

@@ -12,15 +12,13 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
-    LEASE,
+    LEASE, STEADY_LEASE,
     cluster::Cluster,
     config_map::assert_metric,
     folder::{leader_and_standby, lease, of_guest},
 };
 
 const FAST: [&str; 2] = ["--env", "COUNT_MS=20"];
-/// With these, a leader that is stopped is not waited for any longer than a second lasts.
-const SHORT: [&str; 6] = ["--lease-duration", "3s", "--renew-deadline", "2s", "--retry-period", "300ms"];
 
 /// What a run of the counter has printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +81,7 @@ impl Cluster {
 #[test]
 fn a_count_goes_on_under_the_next_leader_whether_the_last_was_asked_to_end_or_was_killed() {
     let cluster = Cluster::start();
-    let (mut first, mut second) = cluster.leader_and_standby("counter", &[&FAST[..], &SHORT].concat());
+    let (mut first, mut second) = cluster.leader_and_standby("counter", &[&FAST[..], &STEADY_LEASE].concat());
     assert_eq!(went_on_from(&first), 0);
     counted(&first, 2);
     first.signal(Signal::TERM);
@@ -92,7 +90,7 @@ fn a_count_goes_on_under_the_next_leader_whether_the_last_was_asked_to_end_or_wa
     let told = counted(&first, 2);
     assert_eq!(went_on_from(&second), told);
 
-    let third = cluster.host("third", "counter", &[&FAST[..], &SHORT].concat());
+    let third = cluster.host("third", "counter", &[&FAST[..], &STEADY_LEASE].concat());
     third.wait_for_event("new-leader", 1);
     counted(&second, told + 2);
     second.kill();
@@ -109,7 +107,7 @@ fn a_count_goes_on_under_the_next_leader_whether_the_last_was_asked_to_end_or_wa
 #[test]
 fn a_leader_suspended_past_its_term_saves_nothing_over_its_successors_count() {
     let cluster = Cluster::start();
-    let (leader, standby) = cluster.leader_and_standby("counter", &[&FAST[..], &SHORT].concat());
+    let (leader, standby) = cluster.leader_and_standby("counter", &[&FAST[..], &STEADY_LEASE].concat());
     counted(&leader, 2);
     leader.signal(Signal::STOP);
     let from = went_on_from(&standby);

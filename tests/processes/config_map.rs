@@ -25,7 +25,7 @@ use leasehold_tests::{
 };
 use rustix::process::Signal;
 
-use super::{LEASE, cluster::Cluster, only};
+use super::{LONG_LEASE, cluster::Cluster, only};
 
 const KEY: &str = "task.wasm";
 
@@ -55,7 +55,8 @@ impl Cluster {
 
     fn host_of_config_map(&self, name: &str, more: &[&str]) -> HostProcess {
         let module = format!("configmap:nightly/{KEY}");
-        let args = [&["--lease", "task", "--env", "BEAT_MS=20", "--admin", "127.0.0.1:0"], &LEASE[..], more].concat();
+        let args =
+            [&["--lease", "task", "--env", "BEAT_MS=20", "--admin", "127.0.0.1:0"], &LONG_LEASE[..], more].concat();
         HostProcess::run_in_cluster(name, module.as_ref(), self.plane.kubeconfig(), &args)
     }
 
@@ -71,7 +72,7 @@ impl Cluster {
         })
     }
 
-    fn wait_for_event_on_lease(&self, reason: &str, kind: &str, says: &[&str]) {
+    pub(super) fn wait_for_event_on_lease(&self, reason: &str, kind: &str, says: &[&str]) {
         let begun = Instant::now();
         loop {
             let events = self.events();

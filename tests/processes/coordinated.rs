@@ -11,15 +11,19 @@ use leasehold_tests::{
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{LEASE, LEASE_DURATION, assert_stopped_then_released, cluster::Cluster, micros, only};
+use super::{AT_ONCE, LEASE, LEASE_DURATION, LONG_LEASE, assert_stopped_then_released, cluster::Cluster, micros, only};
 
 /// What makes an API server take part.
 pub(super) const SWITCHED_ON: [&str; 2] =
     ["--feature-gates=CoordinatedLeaderElection=true", "--runtime-config=coordination.k8s.io/v1beta1=true"];
 
 fn candidate(cluster: &Cluster, name: &str, emulated: &str) -> HostProcess {
+    candidate_for(&LEASE, cluster, name, emulated)
+}
+
+fn candidate_for(lease: &[&str; 6], cluster: &Cluster, name: &str, emulated: &str) -> HostProcess {
     let versions = ["--coordinated", "--binary-version", "2.0.0", "--emulation-version", emulated];
-    cluster.host(name, "heartbeat", &[&LEASE[..], &versions].concat())
+    cluster.host(name, "heartbeat", &[&lease[..], &versions].concat())
 }
 
 fn candidates(cluster: &Cluster) -> Vec<LeaseCandidate> {
@@ -66,7 +70,7 @@ fn assert_one_after_the_other(hosts: &[&HostProcess]) {
 #[test]
 fn of_three_candidates_one_is_picked_and_an_older_one_that_joins_takes_over_when_its_guest_is_gone() {
     let cluster = Cluster::start_with(&SWITCHED_ON);
-    let hosts = ["one", "two", "three"].map(|name| candidate(&cluster, name, "2.0.0"));
+    let hosts = ["one", "two", "three"].map(|name| candidate_for(&LONG_LEASE, &cluster, name, "2.0.0"));
     let (index, first) = first_to_lead(&hosts.each_ref());
     let leader = &hosts[index];
     let spec = cluster.lease().spec.expect("a spec");
@@ -77,10 +81,10 @@ fn of_three_candidates_one_is_picked_and_an_older_one_that_joins_takes_over_when
     until("all three stand", || {
         candidates(&cluster).iter().filter(|candidate| candidate.spec.renew_time.is_some()).count() == 3
     });
-    cluster.wait_for_renewals(4);
+    cluster.wait_for_renewals(2);
     assert_eq!(hosts.iter().map(|host| host.events_named("leading").len()).sum::<usize>(), 1);
 
-    let mut older = candidate(&cluster, "older", "1.0.0");
+    let mut older = candidate_for(&LONG_LEASE, &cluster, "older", "1.0.0");
     let second = older.wait_for_event("guest-started", 1);
     only(leader.events_named("another-preferred"));
     assert_stopped_then_released(leader);
@@ -89,7 +93,7 @@ fn of_three_candidates_one_is_picked_and_an_older_one_that_joins_takes_over_when
     assert!(stopped.at_micros <= second.at_micros && first.token() < second.token());
     // It released, and so its record was not waited out.
     let released = only(leader.events_named("released"));
-    assert!(second.at_micros - released.at_micros < micros(LEASE_DURATION), "released and picked anew");
+    assert!(second.at_micros - released.at_micros < micros(AT_ONCE), "released and picked anew");
     assert_eq!(candidates(&cluster).len(), 4, "who made room is a candidate still");
 
     older.signal(Signal::TERM);

@@ -42,6 +42,7 @@ fn a_history_of_handovers_is_told_in_order_and_what_the_kubelet_knows_of_the_las
     cluster.make_pod("second");
     let (mut first, mut second) = cluster.leader_and_standby("counter", &LEASE);
     let (one, two) = (identity(&first), identity(&second));
+    cluster.wait_for_event_on_lease("StartedLeading", "Normal", &[&one]);
     let well = explained(&kubeconfig);
     let leads = format!("So: {one} holds it");
     says_in_order(
@@ -53,6 +54,7 @@ fn a_history_of_handovers_is_told_in_order_and_what_the_kubelet_knows_of_the_las
     // It is asked, gives it up, and the other has it.
     succeeds(&["task"], &[("KUBECONFIG", &kubeconfig)]);
     second.wait_for_event("guest-started", 1);
+    cluster.wait_for_event_on_lease("StartedLeading", "Normal", &[&two]);
     first.signal(Signal::TERM);
     assert_eq!(first.wait().code(), Some(0));
     cluster.wait_for_renewals(2);

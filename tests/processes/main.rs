@@ -44,6 +44,16 @@ use leasehold_tests::{event_log::Event, host_process::HostProcess};
 const LEASE: [&str; 6] = ["--lease-duration", "6s", "--renew-deadline", "4s", "--retry-period", "1s"];
 const LEASE_DURATION: Duration = Duration::from_secs(6);
 
+/// Long enough that it is not lost where a thread waits some seconds for a core, and not so long that it could not be
+/// waited out.
+const STEADY_LEASE: [&str; 6] = ["--lease-duration", "12s", "--renew-deadline", "10s", "--retry-period", "1s"];
+
+/// For what is not waited out.
+const LONG_LEASE: [&str; 6] = ["--lease-duration", "30s", "--renew-deadline", "25s", "--retry-period", "1s"];
+/// A handover that takes less than this has not waited for [`LONG_LEASE`] to run out: that is renewed every ten seconds,
+/// so that twenty are left of it at least.
+const AT_ONCE: Duration = Duration::from_secs(15);
+
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).expect("not centuries")
 }

@@ -10,9 +10,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{
-    LEASE, LEASE_DURATION, assert_stopped_then_released,
+    AT_ONCE, LEASE_DURATION, LONG_LEASE, assert_stopped_then_released,
     cluster::Cluster,
-    folder::{leader_and_standby, lease, of_guest},
+    folder::{leader_and_standby, leader_and_standby_of, lease, of_guest},
     micros, only,
 };
 
@@ -43,7 +43,7 @@ fn assert_stepped_down(host: &HostProcess) {
 #[test]
 fn the_other_replica_leads_at_once_and_the_first_stays_out_and_comes_back() {
     let cluster = Cluster::start();
-    let (mut first, mut second) = cluster.leader_and_standby("heartbeat", &LEASE);
+    let (mut first, mut second) = cluster.leader_and_standby("heartbeat", &LONG_LEASE);
     let kubeconfig = cluster.plane.kubeconfig().to_str().expect("UTF-8");
     let said = succeeds(&["task"], &[("KUBECONFIG", kubeconfig)]);
     for wanted in ["asked first_", "lease default/task", "holds it no more", "second_"] {
@@ -54,7 +54,7 @@ fn the_other_replica_leads_at_once_and_the_first_stays_out_and_comes_back() {
     let (stopped, released) = (only(first.events_named("guest-stopped")), only(first.events_named("released")));
     let taken = second.wait_for_event("guest-started", 1);
     assert!(stopped.at_micros <= taken.at_micros);
-    assert!(taken.at_micros - released.at_micros < micros(LEASE_DURATION / 2), "it waited for the record to run out");
+    assert!(taken.at_micros - released.at_micros < micros(AT_ONCE), "it waited for the record to run out");
     assert!(taken.token() > stopped.token());
     let request_of = |lease: k8s_openapi::api::coordination::v1::Lease| {
         lease.metadata.annotations.and_then(|mut annotations| annotations.remove("leasehold.dev/step-down"))
@@ -74,7 +74,7 @@ fn the_other_replica_leads_at_once_and_the_first_stays_out_and_comes_back() {
 #[test]
 fn without_another_replica_it_says_that_nobody_has_taken_the_lease() {
     let folder = TempDir::new().expect("a folder");
-    let only_one = HostProcess::run_in_folder("only", &guest("parked"), folder.path(), &LEASE);
+    let only_one = HostProcess::run_in_folder("only", &guest("parked"), folder.path(), &LONG_LEASE);
     only_one.wait_for("line of the guest", |event| event.name() == "guest-output");
     let said = in_folder("parked", folder.path(), &[]);
     assert!(said.contains("asked only_") && said.contains("nobody has taken it yet"), "{said}");
@@ -87,7 +87,7 @@ fn without_another_replica_it_says_that_nobody_has_taken_the_lease() {
 fn a_component_that_does_not_stop_is_waited_for_and_asked_once_however_often_the_command_is_run() {
     let folder = TempDir::new().expect("a folder");
     // Long enough for all that is done in between, on a busy machine.
-    let (leader, standby) = leader_and_standby("busy-loop", folder.path(), &["--stop-grace", "15s"]);
+    let (leader, standby) = leader_and_standby_of(&LONG_LEASE, "busy-loop", folder.path(), &["--stop-grace", "15s"]);
     let said = in_folder("busy-loop", folder.path(), &["--timeout", "0s"]);
     assert!(said.contains("asked first_") && !said.contains("given"), "it does not wait: {said}");
     leader.wait_for_event("stop-requested", 1);

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{
-    LEASE,
+    LONG_LEASE,
     cluster::Cluster,
     folder::{lease, of_guest},
     only,
@@ -57,7 +57,7 @@ impl Swapped {
     }
 
     fn host_of(&self, file: &Path, name: &str, args: &[&str]) -> HostProcess {
-        let args = [&LEASE, &["--lease", "task", "--env", "BEAT_MS=20"][..], args].concat();
+        let args = [&LONG_LEASE, &["--lease", "task", "--env", "BEAT_MS=20"][..], args].concat();
         HostProcess::run_in_folder(name, file, self.leases.path(), &args)
     }
 }

@@ -91,8 +91,10 @@ fn each_task_is_told_of_once_and_then_again_when_it_changes() {
     let folder = TempDir::new().expect("a folder");
     // Not one of which is to be lost on a busy machine.
     let lease = json!({"duration": "40s", "renewDeadline": "25s", "retryPeriod": "1s"});
+    // Nor to change, since its module has run for long enough.
+    let swap = json!({"probation": "1h"});
     let tasks: Vec<_> = (0..120)
-        .map(|index| json!({"name": format!("task-{index}"), "module": guest("parked"), "lease": lease}))
+        .map(|index| json!({"name": format!("task-{index}"), "module": guest("parked"), "lease": lease, "swap": swap}))
         .collect();
     let first = host(&folder, "first", "127.0.0.1:0", &[], &json!(tasks));
     first.wait_for_event("guest-started", tasks.len());
@@ -140,9 +142,10 @@ fn each_task_is_told_of_once_and_then_again_when_it_changes() {
 fn what_one_task_prints_and_reports_is_told_as_it_comes_and_other_names_are_refused() {
     let folder = TempDir::new().expect("a folder");
     let tasks =
-        json!([{"name": "events", "module": guest("prints"), "args": ["one", "two"], "env": {"PAUSE_MS": "20"}}]);
+        json!([{"name": "events", "module": guest("prints"), "args": ["one", "two"], "env": {"PAUSE_MS": "200"}}]);
     let only = host(&folder, "only", "127.0.0.1:0", &[], &tasks);
-    only.wait_for_event("guest-output", 200);
+    // More than are kept for who comes later; at a pace at which ten seconds of them are.
+    only.wait_for_event("guest-output", 60);
     let mut events = Events::of(&address(&only), "/tasks/events/events");
     let (name, data) = events.next();
     let lines = data["output"].as_array().expect("lines");
@@ -151,7 +154,7 @@ fn what_one_task_prints_and_reports_is_told_as_it_comes_and_other_names_are_refu
     let last = lines[49]["number"].as_u64().expect("a number");
     // From there on, none is missing and none comes twice.
     let mut next = last + 1;
-    while next < last + 100 {
+    while next < last + 60 {
         for line in events.next().1["output"].as_array().expect("lines") {
             assert_eq!(line["number"], next);
             let said = (&line["text"], &line["stream"], &line["token"]);

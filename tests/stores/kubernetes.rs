@@ -82,6 +82,8 @@ impl InCluster {
             let params = PostParams::default();
             Api::default_namespaced(self.plane.client()).create(&params, &role).await.expect("made");
             Api::default_namespaced(self.plane.client()).create(&params, &binding).await.expect("made");
+            let rules = role.rules.expect("it has rules");
+            self.plane.wait_until_allowed(&user, "default", &rules).await.expect("it may");
         }
         let kubeconfig = self.plane.kubeconfig_for(&user).expect("a kubeconfig");
         let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("it was just written");

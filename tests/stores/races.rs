@@ -1,11 +1,15 @@
 //! Several replicas at once, and requests that are given up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use leasehold_core::{
     lease::Version,
-    ports::{LeaseStore, StoreError, StoreFailure},
+    ports::{LeaseStore, StoreFailure},
 };
+use leasehold_tests::host_process::PATIENCE;
 
 use crate::place::{Place, Watched, create, held_by, read_present, renewed};
 
@@ -21,12 +25,17 @@ async fn race<S: LeaseStore>(stores: &[Arc<S>; 2], based_on: Option<Version>, ro
         let store = store.clone();
         tokio::spawn(async move { store.write(based_on, &record(holder)).await })
     });
-    let lost = |error: &StoreError| error.failure == StoreFailure::Conflict;
-    let (version, winner) = match (one.await.expect("no panic"), two.await.expect("no panic")) {
-        (Ok(version), Err(error)) if lost(&error) => (version, "one"),
-        (Err(error), Ok(version)) if lost(&error) => (version, "two"),
-        neither => panic!("one wins and the other conflicts, but: {neither:?}"),
+    let (version, winner, loser, mut error) = match (one.await.expect("no panic"), two.await.expect("no panic")) {
+        (Ok(version), Err(error)) => (version, "one", ("two", &stores[1]), error),
+        (Err(error), Ok(version)) => (version, "two", ("one", &stores[0]), error),
+        neither => panic!("one wins and the other does not, but: {neither:?}"),
     };
+    // The winner may have kept it waiting for too long: it has lost all the same.
+    let begun = Instant::now();
+    while error.failure == StoreFailure::Unavailable && begun.elapsed() < PATIENCE {
+        error = loser.1.write(based_on, &record(loser.0)).await.expect_err("the other has won");
+    }
+    assert_eq!(error.failure, StoreFailure::Conflict, "{error:?}");
     for store in stores {
         assert_eq!(read_present(&**store).await, (version, record(winner)));
     }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::{
     build,
@@ -131,7 +131,15 @@ impl HostProcess {
     /// # Panics
     /// As [`HostProcess::wait_for`].
     pub fn wait_until<T>(&self, what: &str, found: impl Fn(&[Event]) -> Option<T>) -> T {
-        let found = self.log.wait_until(PATIENCE, found);
+        self.wait_within(PATIENCE, what, found)
+    }
+
+    /// The same, for what may take longer than all else.
+    ///
+    /// # Panics
+    /// It does not come within `patience`, or the process ends without it.
+    pub fn wait_within<T>(&self, patience: Duration, what: &str, found: impl Fn(&[Event]) -> Option<T>) -> T {
+        let found = self.log.wait_until(patience, found);
         found.unwrap_or_else(|why| {
             panic!("{}: no {what}: {why}. Its log:\n{}", self.name, Shown(&self.events()));
         })
@@ -140,6 +148,12 @@ impl HostProcess {
     /// Sends a signal to this process alone.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the process exists until it is waited for");
+    }
+
+    /// SIGSTOP, and waits until nothing of it runs any more.
+    pub fn suspend(&self) {
+        self.signal(Signal::STOP);
+        waitid(WaitId::Pid(self.pid()), WaitIdOptions::STOPPED).expect("it is a child of ours, and stopped now");
     }
 
     /// SIGKILL, and waits until it is gone.

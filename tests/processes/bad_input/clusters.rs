@@ -46,7 +46,7 @@ impl Cluster {
         self.user_with_role(&format!("{lease}-user"), json!({"rules": rules}))
     }
 
-    /// The kubeconfig of a user who has this role.
+    /// The kubeconfig of a user who has this role, and is known to have it.
     pub(crate) fn user_with_role(&self, user: &str, role: Value) -> String {
         let mut role: Role = serde_json::from_value(role).expect("a role");
         role.metadata.name = Some(user.to_owned());
@@ -59,6 +59,8 @@ impl Cluster {
         let params = PostParams::default();
         self.runtime.block_on(self.api().create(&params, &role)).expect("made");
         self.runtime.block_on(self.api().create(&params, &binding)).expect("made");
+        let rules = role.rules.unwrap_or_default();
+        self.runtime.block_on(self.plane.wait_until_allowed(user, "default", &rules)).expect("it may");
         let path = self.plane.kubeconfig_for(user).expect("a kubeconfig");
         path.to_str().expect("a temporary folder's path is UTF-8").to_owned()
     }

@@ -8,6 +8,7 @@
 mod audit;
 mod credentials;
 mod process;
+mod rights;
 
 use std::{
     fs::Permissions,
