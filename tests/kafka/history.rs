@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,6 +19,8 @@ use leasehold_tests::register::{Register, Write};
 
 /// How long a record takes where it goes.
 const WORK: Duration = Duration::from_millis(2);
+/// And while that is slow: less is consumed than is produced, so that batches are full.
+const SLOW_WORK: Duration = Duration::from_millis(25);
 
 /// One thing that has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +49,16 @@ pub(crate) enum What {
     Stopped { process: String },
     /// SIGCONT will be sent.
     GoesOn { process: String },
+    /// What its network has held back comes now.
+    Reconnected { process: String },
+    /// By SIGKILL, and waited for.
+    Killed { process: String },
+    /// An application has told of a permission that it has taken. The times are its own, of its monotonic clock.
+    Granted { process: String, token: u64, at: Duration, until: Duration },
+    /// Its permission has ended, and of what it had taken from the broker there is a rest.
+    Left { process: String },
+    /// It has told that it has none any more.
+    Withdrawn { process: String, at: Duration },
 }
 
 /// A record, as an application has sent it.
@@ -64,6 +79,9 @@ pub(crate) struct History(Arc<Shared>);
 
 struct Shared {
     begun: Instant,
+    /// The same moment, as a JVM's `System.nanoTime` has it.
+    begun_nanos: i64,
+    work_millis: AtomicU64,
     told: Mutex<Told>,
 }
 
@@ -75,7 +93,27 @@ struct Told {
 
 impl History {
     pub(crate) fn begin() -> Self {
-        Self(Arc::new(Shared { begun: Instant::now(), told: Mutex::default() }))
+        Self(Arc::new(Shared {
+            begun: Instant::now(),
+            begun_nanos: monotonic_nanos(),
+            work_millis: AtomicU64::new(millis(WORK)),
+            told: Mutex::default(),
+        }))
+    }
+
+    /// Whether records are to take long where they go.
+    pub(crate) fn is_slow(&self, slow: bool) {
+        self.0.work_millis.store(millis(if slow { SLOW_WORK } else { WORK }), Ordering::Relaxed);
+    }
+
+    /// What a JVM on this machine has as `System.nanoTime`, counted from the beginning.
+    pub(crate) fn of_nano_time(&self, nanos: i64) -> Duration {
+        Duration::from_nanos(u64::try_from(nanos - self.0.begun_nanos).expect("all of them were started later"))
+    }
+
+    /// Now, by the same count.
+    pub(crate) fn now(&self) -> Duration {
+        self.of_nano_time(monotonic_nanos())
     }
 
     pub(crate) fn note(&self, what: What) {
@@ -133,11 +171,22 @@ async fn send(
     if let Some(refused) = refused {
         return (StatusCode::PRECONDITION_FAILED, format!("token {token} after {}", refused.highest));
     }
+    let work = Duration::from_millis(history.0.work_millis.load(Ordering::Relaxed));
     // In a task of its own: hyper drops a handler when the caller hangs up, and a record that was begun is done.
     let done = tokio::spawn(async move {
-        tokio::time::sleep(WORK).await;
+        tokio::time::sleep(work).await;
         history.note(What::Done(sent));
     });
     done.await.expect("it does not panic");
     (StatusCode::OK, String::new())
+}
+
+/// On Linux both a JVM's `System.nanoTime` and this are `CLOCK_MONOTONIC`, which is one clock for all of a machine.
+fn monotonic_nanos() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).expect("not centuries")
 }

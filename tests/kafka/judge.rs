@@ -6,7 +6,14 @@ use std::{
     time::Duration,
 };
 
-use crate::history::{Entry, Sent, What};
+use crate::{
+    history::{Entry, Sent, What},
+    permissions::Permissions,
+};
+
+/// So many calls an application may have under way into a network that holds them back: one gives up after 400 ms, and the
+/// permission is over after 2 s. (Each is sent for as long as it was permitted: that is judged apart.)
+const HELD_MAX: usize = 6;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -29,14 +36,27 @@ pub(crate) struct Found {
     pub(crate) stops: usize,
     /// Sent by one that was stopped when it had just looked at its permission, and refused.
     pub(crate) late: usize,
+    /// Sent into a network that held it back until another one was active, and refused.
+    pub(crate) held: usize,
+    /// Permissions given, renewals among them.
+    pub(crate) granted: usize,
 }
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} numbers produced, {} records sent, {} of them again; {} terms, {} handovers; {} stopped, {} late and refused",
-            self.acked, self.sent, self.sent_again, self.terms, self.handovers, self.stops, self.late
+            "{} numbers produced, {} records sent, {} of them again; {} terms, {} handovers, {} permissions; {} stopped, \
+             {} late and refused; {} held back and refused",
+            self.acked,
+            self.sent,
+            self.sent_again,
+            self.terms,
+            self.handovers,
+            self.granted,
+            self.stops,
+            self.late,
+            self.held
         )
     }
 }
@@ -69,6 +89,9 @@ struct Judge {
     at_work: Vec<Sent>,
     /// Those that go on and have sent nothing since.
     gone_on: BTreeSet<String>,
+    /// What may still come of what their networks have held back.
+    held: BTreeMap<String, usize>,
+    permissions: Permissions,
     last_sent: Option<Duration>,
     /// Another process is not active yet.
     at_fault: bool,
@@ -81,6 +104,7 @@ pub(crate) fn judge(entries: &[Entry]) -> Verdict {
         judge.hears(*at, what);
     }
     judge.compares_with_what_was_acked(entries);
+    judge.verdict.violations.extend(judge.permissions.violations());
     judge.verdict
 }
 
@@ -110,10 +134,21 @@ impl Judge {
             What::GoesOn { process } => {
                 self.gone_on.insert(process.clone());
             }
+            What::Reconnected { process } => {
+                self.held.insert(process.clone(), HELD_MAX);
+            }
+            What::Killed { process } => self.permissions.ends(process, at),
+            What::Withdrawn { process, at } => self.permissions.ends(process, *at),
+            What::Left { .. } => {}
+            What::Granted { process, token, at, until } => {
+                self.verdict.found.granted += 1;
+                self.permissions.granted(process, *token, *at, *until);
+            }
         }
     }
 
     fn begun(&mut self, at: Duration, sent: &Sent) {
+        self.permissions.used(&sent.process, sent.token);
         let replica = sent.process.split('-').next().unwrap_or_default();
         let owner = self.owners.entry(sent.token).or_insert_with(|| replica.to_owned());
         if owner != replica {
@@ -129,7 +164,9 @@ impl Judge {
             // Stopped between its look at the permission and the call behind it. It finishes that one call; the token is
             // what that is for.
             self.verdict.found.late += usize::from(goes_on);
-            if !goes_on {
+            let held = !goes_on && self.was_held(&sent.process);
+            self.verdict.found.held += usize::from(held);
+            if !goes_on && !held {
                 self.verdict.violations.push(format!("two are active: {sent:?} after {:?}", self.highest));
             }
             return;
@@ -144,6 +181,14 @@ impl Judge {
             fault.gap = fault.gap.max(at.saturating_sub(last));
         }
         self.last_sent = Some(at);
+    }
+
+    fn was_held(&mut self, process: &str) -> bool {
+        let left = self.held.get_mut(process).filter(|left| **left > 0);
+        left.is_some_and(|left| {
+            *left -= 1;
+            true
+        })
     }
 
     fn counts_terms(&mut self, sent: &Sent) {

@@ -8,15 +8,34 @@ mod history;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
+mod lapse;
+mod permissions;
 mod program;
 mod replica;
 mod world;
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
-use leasehold_tests::{from_env, table};
+use leasehold_tests::{build, from_env, table};
 
-use self::{judge::judge, replica::Fault, world::World};
+use self::{judge::judge, program::Program, replica::Fault, world::World};
+
+/// The rules themselves, in the application's own tests: the replicas below come only where these are kept.
+#[test]
+fn a_permission_counts_by_the_applications_own_clock_and_token() {
+    let app = replica::built(build::root()).join("app");
+    let mut java = std::process::Command::new("java");
+    java.arg("-cp").arg(format!("{0}/test-classes:{0}/classes", app.display())).arg("example.PermissionTest");
+    let stderr = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-permission.txt");
+    let mut test = Program::start("the test of Permission", &mut java, &File::create(&stderr).expect("a file"), |_| ());
+    let ended = test.wait();
+    let said = fs::read_to_string(&stderr).expect("a file");
+    assert!(ended.success(), "{ended}: {said}");
+    test.wait_for("all is well");
+}
 
 #[test]
 fn whatever_is_done_to_the_active_consumer_nothing_is_lost_or_out_of_order_and_no_two_are_active() {
@@ -39,6 +58,7 @@ fn whatever_is_done_to_the_active_consumer_nothing_is_lost_or_out_of_order_and_n
     assert!(verdict.violations.is_empty(), "{}", verdict.violations.join("\n"));
     assert!(verdict.found.handovers >= rounds * (Fault::ALL.len() - 1), "too little has happened: {}", verdict.found);
     assert!(verdict.found.acked > 100, "too little was produced");
+    assert!(verdict.found.granted > verdict.found.terms, "permissions were not told of: {}", verdict.found);
     // A matter of microseconds, where it is not a permission that is looked at too rarely.
     assert!(verdict.found.late <= 1 + verdict.found.stops / 5, "too many sent something when they went on");
 }

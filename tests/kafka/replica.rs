@@ -31,10 +31,15 @@ pub(crate) enum Fault {
     SidecarFrozen,
     ApplicationKilled,
     SidecarCutOff,
+    /// A node that the network has lost.
+    CutOff,
+    TargetCutOff,
+    /// The application does not hear of the sidecar for as long as its permission lasts, and is in the midst of a batch then.
+    PermissionLapses,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Ends,
         Self::Killed,
         Self::ApplicationFrozen,
@@ -44,7 +49,19 @@ impl Fault {
         Self::SidecarFrozen,
         Self::ApplicationKilled,
         Self::SidecarCutOff,
+        Self::CutOff,
+        Self::TargetCutOff,
+        Self::PermissionLapses,
     ];
+
+    /// What its host has to say of it, where its application has been asked.
+    pub(crate) fn culprit(self) -> Option<&'static str> {
+        match self {
+            Self::ApplicationCutOff => Some("no broker has answered for"),
+            Self::TargetCutOff => Some("the target has taken no record for"),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -59,6 +76,9 @@ impl fmt::Display for Fault {
             Self::SidecarFrozen => "its sidecar frozen",
             Self::ApplicationKilled => "its application killed, and started again",
             Self::SidecarCutOff => "its sidecar cut off from the API server",
+            Self::CutOff => "cut off from all: broker, target, API server",
+            Self::TargetCutOff => "its application cut off from the target",
+            Self::PermissionLapses => "not renewed in mid-batch, and then renewed",
         })
     }
 }
@@ -67,9 +87,16 @@ impl fmt::Display for Fault {
 pub(crate) struct Common {
     pub(crate) built: PathBuf,
     pub(crate) history: History,
-    /// `http://ADDRESS`, where the records go.
-    pub(crate) target: String,
     pub(crate) stderr: File,
+}
+
+/// The ways of one replica.
+pub(crate) struct Ways {
+    pub(crate) to_api_server: Network,
+    pub(crate) to_broker: Network,
+    pub(crate) to_target: Network,
+    /// Its host's to its application.
+    pub(crate) to_application: Network,
 }
 
 pub(crate) struct Replica {
@@ -78,21 +105,15 @@ pub(crate) struct Replica {
     boots: usize,
     port: u16,
     kubeconfig: PathBuf,
-    to_api_server: Network,
-    to_broker: Network,
+    pub(crate) ways: Ways,
     host: Option<HostProcess>,
     application: Option<Program>,
 }
 
 impl Replica {
-    pub(crate) fn new(
-        letter: char,
-        port: u16,
-        kubeconfig: PathBuf,
-        to_api_server: Network,
-        to_broker: Network,
-    ) -> Self {
-        Self { letter, boots: 0, port, kubeconfig, to_api_server, to_broker, host: None, application: None }
+    /// Its application listens at `port`.
+    pub(crate) fn new(letter: char, port: u16, kubeconfig: PathBuf, ways: Ways) -> Self {
+        Self { letter, boots: 0, port, kubeconfig, ways, host: None, application: None }
     }
 
     /// Of its application.
@@ -126,22 +147,21 @@ impl Replica {
         let mut command = program::java(&common.built.join("app"), 64);
         command.arg("example.Main").envs([
             ("PORT", self.port.to_string()),
-            ("KAFKA", self.to_broker.address().to_string()),
+            ("KAFKA", self.ways.to_broker.address().to_string()),
             ("TOPIC", "numbers".to_owned()),
-            ("TARGET_URL", format!("{}/{process}", common.target)),
+            ("TARGET_URL", format!("http://{}/{process}", self.ways.to_target.address())),
         ]);
         let history = common.history.clone();
         let name = process.clone();
         Program::start(&name, &mut command, &common.stderr, move |line| {
-            let Some(rest) = line.strip_prefix("committed ") else { return };
-            let (partition, next) = rest.split_once(' ').expect("a partition, then an offset");
-            let (partition, next) = (partition.parse().expect("a number"), next.parse().expect("a number"));
-            history.note(What::Committed { process: process.clone(), partition, next });
+            if let Some(what) = told(&history, process.clone(), line) {
+                history.note(what);
+            }
         })
     }
 
     fn start_host(&self) -> HostProcess {
-        let url = |path: &str| format!("http://127.0.0.1:{}/{path}", self.port);
+        let url = |path: &str| format!("http://{}/{path}", self.ways.to_application.address());
         let [activate, deactivate, health] =
             ["activate", "deactivate", "health"].map(|path| format!("{}_URL={}", path.to_uppercase(), url(path)));
         let allow = url("");
@@ -164,12 +184,12 @@ impl Replica {
                 self.signal_host(Signal::TERM);
             }
             Fault::Killed => {
-                self.kill_application();
+                self.kill_application(common);
                 self.kill_host();
             }
             Fault::SidecarKilled => self.kill_host(),
             Fault::ApplicationKilled => {
-                self.kill_application();
+                self.kill_application(common);
                 self.start(common);
             }
             Fault::Frozen => {
@@ -178,8 +198,11 @@ impl Replica {
             }
             Fault::ApplicationFrozen => self.freeze_application(common),
             Fault::SidecarFrozen => self.signal_host(Signal::STOP),
-            Fault::ApplicationCutOff => self.to_broker.set(Weather { silent: true, ..Weather::default() }),
-            Fault::SidecarCutOff => self.to_api_server.set(Weather { silent: true, ..Weather::default() }),
+            Fault::ApplicationCutOff => silence(&[&self.ways.to_broker]),
+            Fault::SidecarCutOff => silence(&[&self.ways.to_api_server]),
+            Fault::TargetCutOff => silence(&[&self.ways.to_target]),
+            Fault::CutOff => silence(&[&self.ways.to_broker, &self.ways.to_target, &self.ways.to_api_server]),
+            Fault::PermissionLapses => silence(&[&self.ways.to_application]),
         }
     }
 
@@ -192,8 +215,17 @@ impl Replica {
         if matches!(fault, Fault::Frozen | Fault::SidecarFrozen) {
             self.signal_host(Signal::CONT);
         }
-        self.to_broker.set(Weather::default());
-        self.to_api_server.set(Weather::default());
+        if matches!(fault, Fault::CutOff | Fault::TargetCutOff) {
+            common.history.note(What::Reconnected { process: self.process() });
+        }
+        let Ways { to_api_server, to_broker, to_target, to_application } = &self.ways;
+        for way in [to_api_server, to_broker, to_target, to_application] {
+            way.set(Weather::default());
+        }
+        if let Some(culprit) = fault.culprit() {
+            let host = self.host.as_ref().expect("it runs");
+            host.wait_for(culprit, |event| event.line.to_string().contains(culprit));
+        }
     }
 
     /// Whatever is left of it is asked to end, and does.
@@ -226,8 +258,9 @@ impl Replica {
         self.host.as_ref().expect("it runs").signal(signal);
     }
 
-    fn kill_application(&mut self) {
+    fn kill_application(&mut self, common: &Common) {
         self.application.take().expect("it runs").kill();
+        common.history.note(What::Killed { process: self.process() });
     }
 
     fn kill_host(&mut self) {
@@ -238,6 +271,34 @@ impl Replica {
     pub(crate) fn last_lines(&self) -> String {
         self.host.as_ref().map_or_else(String::new, |host| host.last_lines(40))
     }
+}
+
+/// From now on nothing gets through there.
+pub(crate) fn silence(ways: &[&Network]) {
+    for way in ways {
+        way.set(Weather { silent: true, ..Weather::default() });
+    }
+}
+
+/// What an application has written in a line, where that is something to judge.
+fn told(history: &History, process: String, line: &str) -> Option<What> {
+    let words: Vec<_> = line.split(' ').collect();
+    let number = |word: &str| word.parse::<u64>().unwrap_or_else(|_| panic!("{process}: no number in {line:?}"));
+    let time =
+        |word: &str| history.of_nano_time(word.parse().unwrap_or_else(|_| panic!("{process}: no time in {line:?}")));
+    Some(match words[..] {
+        ["committed", partition, next] => What::Committed {
+            partition: partition.parse().unwrap_or_else(|_| panic!("{process}: no partition in {line:?}")),
+            next: number(next),
+            process,
+        },
+        ["granted", token, "at", at, "until", until] => {
+            What::Granted { token: number(token), at: time(at), until: time(until), process }
+        }
+        ["not", "permitted", ..] => What::Left { process },
+        ["withdrawn", _, "at", at] => What::Withdrawn { at: time(at), process },
+        _ => return None,
+    })
 }
 
 /// The folder that `tests/kafka/build` has made.

@@ -1,7 +1,7 @@
 //! An API server, a broker, a producer, three replicas, and the networks between them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     net::{SocketAddr, TcpListener},
     path::Path,
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::{
     history::{Entry, History, What},
     program::{Program, java},
-    replica::{Common, Fault, Replica, built},
+    replica::{Common, Fault, Replica, Ways, built},
 };
 
 const REPLICAS: usize = 3;
@@ -30,10 +30,10 @@ const RECORDS_AFTER: usize = 100;
 
 pub(crate) struct World {
     // In this order: the processes end, their folder goes, and nobody looks after them any more.
-    replicas: Vec<Replica>,
+    pub(crate) replicas: Vec<Replica>,
     producer: Program,
     broker: Program,
-    common: Common,
+    pub(crate) common: Common,
     _plane: ControlPlane,
     _folder: TempDir,
     guardian: Guardian,
@@ -61,20 +61,21 @@ impl World {
         guardian.watch_over(&[broker.id()]).expect("it lives");
 
         let history = History::begin();
-        let target = format!("http://{}", runtime.block_on(history.serve()));
+        let target = runtime.block_on(history.serve());
         let producer = start_producer(&built, own, &history, &stderr);
         guardian.watch_over(&[broker.id(), producer.id()]).expect("it lives");
         producer.wait_for("ready");
         let replicas = ('a'..).zip(to_broker).zip(applications).map(|((letter, to_broker), &port)| {
-            let to_api_server = network(&runtime, plane.server());
+            let [to_api_server, to_target, to_application] =
+                [plane.server(), target, loopback(port)].map(|server| network(&runtime, server));
             let kubeconfig = plane.kubeconfig_via(to_api_server.address()).expect("a kubeconfig");
-            Replica::new(letter, port, kubeconfig, to_api_server, to_broker)
+            Replica::new(letter, port, kubeconfig, Ways { to_api_server, to_broker, to_target, to_application })
         });
         let mut this = Self {
             replicas: replicas.collect(),
             producer,
             broker,
-            common: Common { built, history, target, stderr },
+            common: Common { built, history, stderr },
             _plane: plane,
             _folder: folder,
             guardian,
@@ -89,18 +90,15 @@ impl World {
         this
     }
 
-    /// Does it to whoever is active, waits until another process is, and puts it right again. Returns which of all
-    /// faults this was.
+    /// Does it to whoever is active, waits until another process is, or the same again, and puts it right again. Returns
+    /// which of all faults this was.
     pub(crate) fn does(&mut self, fault: Fault) -> usize {
         let index = self.wait_for("somebody is active", Self::active);
-        let process = self.replicas[index].process();
-        self.common.history.note(What::Fault { name: fault.to_string(), process: process.clone() });
-        let since = self.sent();
-        self.replicas[index].does(fault, &self.common);
-        self.tell_guardian();
-        self.wait_for("another one is active", |world| {
-            world.senders_after(since).iter().any(|sender| *sender != process).then_some(())
-        });
+        let index = if fault == Fault::PermissionLapses {
+            self.permission_lapses(index)
+        } else {
+            self.hands_over(fault, index)
+        };
         self.common.history.note(What::Over);
         self.replicas[index].is_over(fault, &self.common);
         let since = self.sent();
@@ -115,6 +113,19 @@ impl World {
         self.faults - 1
     }
 
+    /// Until another process is active.
+    fn hands_over(&mut self, fault: Fault, index: usize) -> usize {
+        let process = self.replicas[index].process();
+        self.common.history.note(What::Fault { name: fault.to_string(), process: process.clone() });
+        let since = self.sent();
+        self.replicas[index].does(fault, &self.common);
+        self.tell_guardian();
+        self.wait_for("another one is active", |world| {
+            world.senders_after(since).iter().any(|sender| *sender != process).then_some(())
+        });
+        index
+    }
+
     /// Nothing more is produced, and all of it is consumed; then all end, one after the other. Returns all that was.
     pub(crate) fn end(mut self) -> Vec<Entry> {
         self.producer.signal(Signal::TERM);
@@ -122,19 +133,22 @@ impl World {
         self.producer.wait();
         self.wait_for("all that was produced is consumed", |world| {
             world.common.history.look(|entries| {
-                let mut left = BTreeSet::new();
+                // To the last one of each partition: whether one was left out before is for the judge to say.
+                let mut last = BTreeMap::new();
                 for entry in entries {
-                    match &entry.what {
-                        What::Acked { partition, offset, .. } => drop(left.insert((*partition, *offset))),
-                        _ => continue,
+                    if let What::Acked { partition, offset, .. } = &entry.what {
+                        let last = last.entry(*partition).or_insert(*offset);
+                        *last = (*last).max(*offset);
                     }
                 }
                 for entry in entries {
-                    if let What::Done(sent) = &entry.what {
-                        left.remove(&(sent.partition, sent.offset));
+                    if let What::Done(sent) = &entry.what
+                        && last.get(&sent.partition).is_some_and(|last| sent.offset >= *last)
+                    {
+                        last.remove(&sent.partition);
                     }
                 }
-                left.is_empty().then_some(())
+                last.is_empty().then_some(())
             })
         });
         for replica in &mut self.replicas {
@@ -145,7 +159,7 @@ impl World {
     }
 
     /// Whose application has sent the last record, not long ago.
-    fn active(&self) -> Option<usize> {
+    pub(crate) fn active(&self) -> Option<usize> {
         let history = &self.common.history;
         let (at, process) = history.look(|entries| {
             entries.iter().rev().find_map(|entry| match &entry.what {
@@ -158,7 +172,7 @@ impl World {
     }
 
     /// How many records were sent so far.
-    fn sent(&self) -> usize {
+    pub(crate) fn sent(&self) -> usize {
         self.common.history.look(|entries| entries.iter().filter(|entry| matches!(entry.what, What::Done(_))).count())
     }
 
@@ -177,7 +191,7 @@ impl World {
         self.replicas.iter().for_each(Replica::wait_until_ready);
     }
 
-    fn wait_for<T>(&self, what: &str, found: impl Fn(&Self) -> Option<T>) -> T {
+    pub(crate) fn wait_for<T>(&self, what: &str, found: impl Fn(&Self) -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
             if let Some(found) = found(self) {
@@ -188,7 +202,7 @@ impl World {
         }
     }
 
-    fn last_lines(&self) -> String {
+    pub(crate) fn last_lines(&self) -> String {
         self.replicas.iter().map(Replica::last_lines).collect::<Vec<_>>().join("\n\n")
     }
 

@@ -2,6 +2,7 @@ package example;
 
 import java.io.IOException;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -29,7 +30,7 @@ final class ActiveConsumer implements Endpoints.Work {
     private static final Duration POLL = Duration.ofMillis(100);
     /** How long a broker may take to answer. */
     private static final Duration ANSWER = Duration.ofMillis(1000);
-    /** After so long without an answer, another replica is to try. */
+    /** After so long without an answer, of the broker or of the target, another replica is to try. */
     private static final Duration TROUBLE = Duration.ofSeconds(3);
     /** Committed together, so that at most so many are sent again. */
     private static final int BATCH = 50;
@@ -40,8 +41,8 @@ final class ActiveConsumer implements Endpoints.Work {
     private final Map<String, Object> config;
 
     private boolean idle = true;
-    /** When a broker has answered last; while standing by, now. */
-    private volatile long contact = System.nanoTime();
+    private final Other broker = new Other();
+    private final Other receiver = new Other();
     private volatile boolean ending;
 
     ActiveConsumer(Permission permission, Target target, String brokers, String group, String topic) {
@@ -72,7 +73,8 @@ final class ActiveConsumer implements Endpoints.Work {
                 if (permission.isValid()) {
                     consume();
                 } else {
-                    contact = System.nanoTime();
+                    broker.answered();
+                    receiver.answered();
                 }
             } catch (FencedInstanceIdException | Target.Fenced fenced) {
                 permission.token().ifPresent(permission::withdraw);
@@ -105,13 +107,19 @@ final class ActiveConsumer implements Endpoints.Work {
             consumer.subscribe(List.of(topic));
             say("active");
             while (permission.isValid()) {
+                broker.asked();
                 ConsumerRecords<String, String> records = consumer.poll(POLL);
                 if (!records.isEmpty()) {
-                    sendAndCommit(consumer, records);
-                } else if (since(contact).compareTo(ANSWER) > 0 && !consumer.assignment().isEmpty()) {
+                    broker.answered();
+                    if (!sendAndCommit(consumer, records)) {
+                        // This consumer stands behind the whole batch. The permission may have been renewed meanwhile: were
+                        // it polled again, the rest would be left out, and lost with the next commit.
+                        return;
+                    }
+                } else if (broker.silentFor().compareTo(ANSWER) > 0 && !consumer.assignment().isEmpty()) {
                     // Nothing to consume, or nobody to ask? A poll does not say.
                     consumer.committed(consumer.assignment(), ANSWER);
-                    contact = System.nanoTime();
+                    broker.answered();
                 }
             }
         } finally {
@@ -121,24 +129,32 @@ final class ActiveConsumer implements Endpoints.Work {
         }
     }
 
-    private void sendAndCommit(KafkaConsumer<String, String> consumer, ConsumerRecords<String, String> records)
+    /** Returns whether all were sent. Where they were not, or it throws, this consumer is not to go on. */
+    private boolean sendAndCommit(KafkaConsumer<String, String> consumer, ConsumerRecords<String, String> records)
             throws IOException, InterruptedException, Target.Fenced {
         Map<TopicPartition, OffsetAndMetadata> sent = new HashMap<>();
+        int left = records.count();
         try {
             for (var record : records) {
                 OptionalLong token = permission.token();
                 if (token.isEmpty()) {
-                    break;
+                    say("not permitted any more, with " + left + " of " + records.count() + " left");
+                    return false;
                 }
+                receiver.asked();
                 target.send(record, token.getAsLong());
+                receiver.answered();
+                left--;
                 sent.put(new TopicPartition(topic, record.partition()), new OffsetAndMetadata(record.offset() + 1));
             }
+            return true;
         } finally {
             // What was sent is committed even where the permission is over by now: where another one has taken this one's
             // place in the group, the broker refuses.
             if (!sent.isEmpty()) {
+                broker.asked();
                 consumer.commitSync(sent, ANSWER);
-                contact = System.nanoTime();
+                broker.answered();
                 sent.forEach((partition, next) -> say("committed " + partition.partition() + " " + next.offset()));
             }
         }
@@ -159,10 +175,38 @@ final class ActiveConsumer implements Endpoints.Work {
 
     @Override
     public String trouble() {
-        if (!permission.isValid() || since(contact).compareTo(TROUBLE) < 0) {
+        if (!permission.isValid()) {
             return null;
         }
-        return "no broker has answered for " + since(contact).toSeconds() + " s";
+        List<String> troubles = new ArrayList<>();
+        if (broker.silentFor().compareTo(TROUBLE) >= 0) {
+            troubles.add("no broker has answered for " + broker.silentFor().toSeconds() + " s");
+        }
+        if (receiver.silentFor().compareTo(TROUBLE) >= 0) {
+            troubles.add("the target has taken no record for " + receiver.silentFor().toSeconds() + " s");
+        }
+        return troubles.isEmpty() ? null : String.join("; ", troubles);
+    }
+
+    /** One that is asked for something; not to be blamed while it is not. */
+    private static final class Other {
+        /** Since when an answer is waited for, by {@link System#nanoTime}; null where none is. */
+        private volatile Long asked;
+
+        void asked() {
+            if (asked == null) {
+                asked = System.nanoTime();
+            }
+        }
+
+        void answered() {
+            asked = null;
+        }
+
+        Duration silentFor() {
+            Long since = asked;
+            return since == null ? Duration.ZERO : since(since);
+        }
     }
 
     private synchronized void setIdle(boolean now) {

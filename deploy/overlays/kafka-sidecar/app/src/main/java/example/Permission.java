@@ -3,6 +3,7 @@ package example;
 import java.time.Duration;
 import java.util.OptionalLong;
 import java.util.UUID;
+import java.util.function.LongSupplier;
 
 /**
  * May this process work now? The sidecar says so again and again, each time for a few seconds, by this process's own clock:
@@ -14,15 +15,28 @@ final class Permission {
     /** So that nothing which was meant for a process before this one counts here. */
     private final String process = UUID.randomUUID().toString();
 
+    private final LongSupplier nanoTime;
+
     private long token;
-    /** By {@link System#nanoTime}, as the next one. */
-    private long until = System.nanoTime();
+    /** By {@link #nanoTime}, as the next one. */
+    private long until;
     /** What was sent back from before this is late. */
-    private long withdrawn = System.nanoTime();
+    private long withdrawn;
+
+    Permission() {
+        this(System::nanoTime);
+    }
+
+    /** With a clock that a test can set. */
+    Permission(LongSupplier nanoTime) {
+        this.nanoTime = nanoTime;
+        until = nanoTime.getAsLong();
+        withdrawn = until;
+    }
 
     /** What the sidecar sends back with its next call: it counts the permission from here, not from when its call arrives. */
     String clock() {
-        return process + ":" + System.nanoTime();
+        return process + ":" + nanoTime.getAsLong();
     }
 
     /**
@@ -45,6 +59,8 @@ final class Permission {
         if (end - until > 0) {
             until = end;
         }
+        // Both are told inside of the lock, and so in their order.
+        System.out.println("granted " + token + " at " + nanoTime.getAsLong() + " until " + until);
         notifyAll();
         return true;
     }
@@ -58,14 +74,15 @@ final class Permission {
         if (token < this.token) {
             return false;
         }
-        until = System.nanoTime();
+        until = nanoTime.getAsLong();
         withdrawn = until;
+        System.out.println("withdrawn " + token + " at " + until);
         return true;
     }
 
     /** The fencing token to send along with whatever is done now; none where nothing may be done. */
     synchronized OptionalLong token() {
-        return System.nanoTime() - until < 0 ? OptionalLong.of(token) : OptionalLong.empty();
+        return nanoTime.getAsLong() - until < 0 ? OptionalLong.of(token) : OptionalLong.empty();
     }
 
     boolean isValid() {
