@@ -1,9 +1,10 @@
 //! deploy/on-call.md: the alerts, the log events and its own links are those that there are. (Its metrics are held against
 //! the registry by a unit test of the host.)
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use leasehold_tests::build::root;
+use serde_json::Value;
 
 use super::{deployed, rules, text};
 
@@ -61,6 +62,50 @@ fn its_links_lead_somewhere() {
         links += 1;
     }
     assert!(links > 10, "{links} links: were they read at all?");
+}
+
+#[test]
+fn the_dashboard_has_every_metric_that_is_on_the_page() {
+    // That the page has all that a host exports, a unit test of the host sees to.
+    let page = page();
+    let rows = section(&page, "Metrics").lines().filter_map(|line| line.strip_prefix("| `"));
+    // Only hosts in Pods that are asked for the label have it.
+    let but = "leasehold_leader_label";
+    assert!(section(&page, "Metrics").contains(&format!("all of it for Grafana, but\n`{but}`")));
+    let rows = rows.filter_map(|row| {
+        let (name, rest) = row.split_once('`')?;
+        Some((name, rest.split(" | ").nth(1)?.trim()))
+    });
+    let dashboard: Value = serde_json::from_str(&deployed("monitoring/dashboard.json")).expect("JSON");
+    let targets = dashboard["panels"].as_array().expect("panels").iter().flat_map(|panel| panel["targets"].as_array());
+    let asked: String = targets.flatten().map(|target| text(target, "expr").to_owned() + "\n").collect();
+    let names: BTreeSet<_> = asked.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let (mut metrics, mut missing) = (0, Vec::new());
+    for (name, metric_type) in rows {
+        metrics += 1;
+        let series = if metric_type == "histogram" { format!("{name}_bucket") } else { name.to_owned() };
+        if name != but && !names.contains(&*series) {
+            missing.push(series);
+        }
+    }
+    assert!(metrics > 30, "{metrics} metrics: were they read at all?");
+    assert!(missing.is_empty(), "the dashboard has no {missing:?}");
+}
+
+#[test]
+fn the_recipe_for_ones_own_runbooks_makes_a_whole_url_of_each() {
+    let readme = deployed("README.md");
+    let recipe = readme.lines().find_map(|line| line.strip_prefix("$ sed -i 's|runbook_url")).expect("the recipe");
+    let recipe = format!("sed 's|runbook_url{recipe}");
+    let output = Command::new("sh").args(["-c", &recipe]).current_dir(root()).output().expect("a shell");
+    assert!(output.status.success(), "{recipe}: {output:?}");
+    let changed: Value = serde_saphyr::from_str(&String::from_utf8(output.stdout).expect("UTF-8")).expect("YAML");
+    let changed = changed["groups"].as_array().expect("groups").iter().flat_map(|group| group["rules"].as_array());
+    let urls: Vec<_> = changed.flatten().map(|rule| text(&rule["annotations"], "runbook_url").to_owned()).collect();
+    let rules = rules();
+    let wanted = rules.iter().map(|rule| text(&rule["annotations"], "runbook_url"));
+    let wanted: Vec<_> = wanted.map(|url| format!("https://example.com/leasehold/deploy/{url}")).collect();
+    assert_eq!(urls, wanted);
 }
 
 /// Every word that a log line of the host has as its `event`, from the sources.

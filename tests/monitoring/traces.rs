@@ -38,6 +38,8 @@ fn host(name: &str, module: &Path, folder: &TempDir, collector: &str) -> HostPro
     command.env("OTEL_EXPORTER_OTLP_HEADERS", "x-test=a%20header");
     command.env("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment=test");
     command.env("OTEL_SERVICE_NAME", "nightly");
+    // What OpenTelemetry has as the default, and is not what is sent.
+    command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
     HostProcess::spawn(name, command)
 }
 
@@ -82,6 +84,7 @@ fn a_term_is_a_trace_of_what_happened_in_it() {
     let module = put(&folder, "heartbeat");
     let first = host("first", &module, &folder, &address);
     let token = first.wait_for_event("guest-started", 1).token();
+    assert!(first.wait_for_event("traces-protocol", 1).message().contains("http/protobuf"));
     let mut second = host("second", &module, &folder, &address);
     second.wait_for_event("new-leader", 1);
     put(&folder, "parked");
@@ -135,7 +138,7 @@ fn a_term_is_a_trace_of_what_happened_in_it() {
         (&root["attributes"]["leasehold.began"], &acquire["attributes"]["leasehold.began"]),
         (&"created".into(), &"created".into())
     );
-    assert_eq!(root["attributes"]["leasehold.reason"], "released");
+    assert_eq!(root["attributes"]["leasehold.reason"], "released-asked");
     assert_eq!(
         (&runs[0]["attributes"]["leasehold.reason"], &stops[0]["attributes"]["leasehold.reason"]),
         (&"module-replaced".into(), &"module-replaced".into())
@@ -159,6 +162,7 @@ fn a_term_is_a_trace_of_what_happened_in_it() {
     let other = named(&spans, "term", 1)[0];
     assert_ne!(other["trace"], root["trace"]);
     assert_eq!(other["attributes"]["leasehold.began"], "free");
+    assert_eq!(other["attributes"]["leasehold.reason"], "released-shutdown");
     assert_eq!(named(&spans, "stop", 1)[0]["attributes"]["leasehold.reason"], "shutdown");
     assert_eq!(metric(&first, DROPPED), 0.0);
     assert!(metric(&first, SENT) >= 9.0);
@@ -229,4 +233,8 @@ fn spans_of_a_mistaken_url_are_refused_before_any_lease_is_touched() {
     let said = leasehold(&["run", module.to_str().expect("UTF-8"), "--lease-store", "file:/nonexistent/leases"], &env);
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.stderr.contains("$OTEL_EXPORTER_OTLP_ENDPOINT"), "{}", said.stderr);
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    let said = leasehold(&["run", module.to_str().expect("UTF-8"), "--lease-store", "file:/nonexistent/leases"], &env);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("$OTEL_EXPORTER_OTLP_PROTOCOL: \"grpc\""), "{}", said.stderr);
 }

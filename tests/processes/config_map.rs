@@ -185,12 +185,14 @@ fn while_the_api_server_is_gone_the_module_stays_and_its_changes_are_taken_up_af
     cluster.plane.stop_api_server().expect("stopped");
     let unavailable = host.wait_for_event("module-source-unavailable", 1);
     assert!(unavailable.message().contains("configmap default/nightly"), "{}", unavailable.message());
+    assert_metric(&host, "leasehold_module_source_unavailable{task=\"task\"} 1");
     let Cluster { plane, runtime } = &mut cluster;
     runtime.block_on(plane.start_api_server()).expect("started again");
     cluster.put_guest("heartbeat");
     host.wait_for_event("module-swapped", 1);
     host.wait_for("beat", |event| event.message().starts_with("beat 1,"));
     assert_metric(&host, "leasehold_module_rejections_total{task=\"task\"} 0");
+    assert_metric(&host, "leasehold_module_source_unavailable{task=\"task\"} 0");
 }
 
 #[test]

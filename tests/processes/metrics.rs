@@ -1,9 +1,13 @@
 //! What `/metrics` says of terms: how each began, and how it ended.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use leasehold_tests::{
-    build::guest,
+    build::{self, guest},
     host_process::{HostProcess, PATIENCE, leasehold},
 };
 use rustix::process::Signal;
@@ -71,7 +75,7 @@ fn terms_are_counted_by_how_they_began_and_ended() {
     begun(&second, "free", 1);
     // The second one may have seen that before the first one has heard of its own write.
     first.wait_for_event("released", 1);
-    assert_metric(&first, "leasehold_terms_ended_total{task=\"heartbeat\",reason=\"released\"} 1");
+    assert_metric(&first, "leasehold_terms_ended_total{task=\"heartbeat\",reason=\"released-asked\"} 1");
     assert_metric(&first, "leasehold_guest_running{task=\"heartbeat\"} 0");
     assert_eq!(value(&first, "leasehold_guest_stop_duration_seconds_count{task=\"heartbeat\"}"), 1.0);
 
@@ -94,4 +98,26 @@ fn terms_are_counted_by_how_they_began_and_ended() {
     assert_eq!(lost.iter().sum::<f64>(), 1.0, "{lost:?}");
     fourth.signal(Signal::TERM);
     assert_eq!(fourth.wait().code(), Some(0));
+}
+
+#[test]
+fn a_lease_that_is_given_back_is_counted_by_why() {
+    let folder = TempDir::new().expect("a folder");
+    let tasks = [
+        ("steps-down", "steps-down", ""),
+        ("returns", "program", "  onReturn: release\n  args: ['1']\n"),
+        ("fails", "returns-error", ""),
+    ];
+    let tasks = tasks.map(|(name, of, more)| format!("- name: {name}\n  module: {}\n{more}", guest(of).display()));
+    let store = folder.path().join("leases");
+    let config = format!("leaseStore: file:{}\nadmin: 127.0.0.1:0\ntasks:\n{}", store.display(), tasks.concat());
+    let file = folder.path().join("host.yaml");
+    fs::write(&file, config).expect("written");
+    let mut command = Command::new(build::leasehold());
+    command.args(["run", "--log-format", "json", "--config"]).arg(&file);
+    let host = HostProcess::spawn("only", command);
+    for (task, why) in [("steps-down", "stepped-down"), ("returns", "returned"), ("fails", "failed")] {
+        host.wait_for(task, |event| event.name() == "released" && event.line["task"] == task);
+        assert_metric(&host, &format!("leasehold_terms_ended_total{{task=\"{task}\",reason=\"released-{why}\"}} 1"));
+    }
 }

@@ -19,6 +19,8 @@ pub struct TracesEnvironment {
     pub traces_endpoint: Option<String>,
     /// `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, else `OTEL_EXPORTER_OTLP_HEADERS`: what the collector asks for, secrets mostly.
     pub headers: Option<Secret>,
+    /// `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`, else `OTEL_EXPORTER_OTLP_PROTOCOL`: which of them, and what it says.
+    pub protocol: Option<(&'static str, String)>,
     /// `OTEL_SERVICE_NAME`
     pub service_name: Option<String>,
     /// `OTEL_RESOURCE_ATTRIBUTES`
@@ -38,12 +40,16 @@ impl fmt::Debug for Secret {
 impl TracesEnvironment {
     pub(super) fn from(set: impl Fn(&str) -> Option<String>) -> Self {
         let is = |name, value: &str| set(name).is_some_and(|set| set.eq_ignore_ascii_case(value));
+        let protocol = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]
+            .into_iter()
+            .find_map(|name| Some((name, set(name).filter(|set| !set.trim().is_empty())?)));
         let headers = set("OTEL_EXPORTER_OTLP_TRACES_HEADERS").or_else(|| set("OTEL_EXPORTER_OTLP_HEADERS"));
         Self {
             off: is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none"),
             endpoint: set("OTEL_EXPORTER_OTLP_ENDPOINT"),
             traces_endpoint: set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
             headers: headers.map(Secret),
+            protocol,
             service_name: set("OTEL_SERVICE_NAME"),
             resource: set("OTEL_RESOURCE_ATTRIBUTES"),
         }
@@ -94,6 +100,8 @@ pub struct TracesConfig {
     pub headers: HeaderMap,
     /// `service.name` and what else there is.
     pub resource: Vec<(String, String)>,
+    /// The environment asks for something else than what is sent: for the log.
+    pub other_protocol: Option<String>,
 }
 
 impl fmt::Debug for TracesConfig {
@@ -110,11 +118,13 @@ impl TracesConfig {
     /// # Errors
     /// Names the variable, and what was expected.
     pub(super) fn new(given: Option<Collector>, environment: &TracesEnvironment) -> Result<Option<Self>, ConfigError> {
-        let TracesEnvironment { off, endpoint, traces_endpoint, headers, service_name, resource } = environment;
+        let TracesEnvironment { off, endpoint, traces_endpoint, headers, protocol, service_name, resource } =
+            environment;
         if *off && given.is_none() {
             return Ok(None);
         }
         let of_variable = |name: &'static str| move |error| ConfigError(format!("${name}: {error}"));
+        let of_environment = given.is_none();
         let endpoint = match (given, traces_endpoint, endpoint) {
             (Some(given), ..) => given.traces(),
             (None, Some(whole), _) => whole_url(whole).map_err(of_variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))?,
@@ -122,6 +132,10 @@ impl TracesConfig {
                 base.parse::<Collector>().map_err(of_variable("OTEL_EXPORTER_OTLP_ENDPOINT"))?.traces()
             }
             (None, None, None) => return Ok(None),
+        };
+        let other_protocol = match protocol {
+            Some((name, protocol)) => other_protocol(protocol, of_environment).map_err(of_variable(name))?,
+            None => None,
         };
         let headers = pairs(headers.as_ref().map_or("", |headers| &headers.0)).and_then(as_headers);
         let mut resource =
@@ -132,7 +146,25 @@ impl TracesConfig {
         } else if !resource.iter().any(|(key, _)| key == SERVICE_NAME) {
             resource.push((SERVICE_NAME.into(), "leasehold".into()));
         }
-        Ok(Some(Self { endpoint, headers: headers.map_err(of_variable("OTEL_EXPORTER_OTLP_HEADERS"))?, resource }))
+        let headers = headers.map_err(of_variable("OTEL_EXPORTER_OTLP_HEADERS"))?;
+        Ok(Some(Self { endpoint, headers, resource, other_protocol }))
+    }
+}
+
+/// What is sent is JSON over HTTP. A collector that takes protobuf over HTTP takes that as well, most often, at the same
+/// URL; one that waits for gRPC never does. For one that was not named by the environment, its protocol need not be meant.
+fn other_protocol(protocol: &str, of_environment: bool) -> Result<Option<String>, String> {
+    const JSON: &str = "http/json";
+    let is = |name: &str| protocol.trim().eq_ignore_ascii_case(name);
+    if is(JSON) {
+        return Ok(None);
+    }
+    match of_environment && !is("http/protobuf") {
+        true => Err(format!(
+            "{protocol:?} is not spoken here, but only {JSON}: name the collector's port for OTLP over HTTP (4318, mostly), and set \
+             this to {JSON}"
+        )),
+        false => Ok(Some(protocol.to_owned())),
     }
 }
 
@@ -201,6 +233,27 @@ mod tests {
         let named = [&variables[..], &[("OTEL_SERVICE_NAME", "mine")]].concat();
         let named = self::config(None, &named).expect("it is right").expect("there is one");
         assert_eq!(named.resource.last(), Some(&pair("service.name", "mine")));
+    }
+
+    #[test]
+    fn another_protocol_is_refused_where_it_cannot_work_and_else_told_of() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+        let told = |given: Option<&str>, protocol: (&'static str, &'static str)| {
+            config(given, &[endpoint, protocol]).expect("it is taken").expect("there is one").other_protocol
+        };
+        for (value, other) in [("http/json", None), ("", None), ("http/protobuf", Some("http/protobuf"))] {
+            assert_eq!(told(None, ("OTEL_EXPORTER_OTLP_PROTOCOL", value)).as_deref(), other);
+            assert_eq!(told(None, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", value)).as_deref(), other);
+        }
+        assert_eq!(told(Some("http://own:1"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")).as_deref(), Some("grpc"));
+        for name in ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] {
+            let error = config(None, &[endpoint, (name, "grpc")]).expect_err("it cannot work").to_string();
+            assert!(error.contains(&format!("${name}: \"grpc\"")) && error.contains("http/json"), "{error}");
+            assert!(config(None, &[(name, "grpc")]).expect("no collector").is_none());
+        }
+        let both =
+            [endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")];
+        assert!(config(None, &both).is_ok(), "that of traces wins");
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl RunEvents {
         // One task has three runs at a time, and takes the events of one before it starts the next:
         // the queue is full only if that is broken, and closed only if the task's loop is gone.
         if let Err(error) = self.events.try_send((run, event)) {
-            tracing::error!(run = run.0, %error, "a guest's event found nobody to tell");
+            tracing::error!(event = "guest-event-lost", run = run.0, %error, "a guest's event found nobody to tell");
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     guest::module::ReadyModule,
     log::{Subject, say},
 };
-use metrics::{Began, RequestKind, RequestResult, TaskMetrics};
+use metrics::{Began, Released, RequestKind, RequestResult, TaskMetrics};
 use tasks::{Role, RunEnd, TaskTeller};
 use traces::TermTraces;
 
@@ -116,12 +116,12 @@ impl Report {
         self.happened(HappeningKind::StartedLeading, note);
     }
 
-    /// A term ended with a release. `why` is how its last run ended.
-    pub fn released(&self, term: Term, why: Option<&str>) {
+    /// A term ended with a release. `last_end` is how its last run ended.
+    pub fn released(&self, term: Term, why: Released, last_end: Option<&str>) {
         say!(info, self.subject, "released", { token = term.token }; "the lease is released");
-        self.metrics.term_ended("released");
-        self.traces.term_ended("released", None);
-        let why = why.unwrap_or("no component has run");
+        self.metrics.term_ended(why.name());
+        self.traces.term_ended(why.name(), None);
+        let why = last_end.unwrap_or("no component has run");
         self.state.term_ended(term, true, why);
         let note = format!("{} has released the lease, token {}: {why}", self.subject.identity, term.token);
         self.happened(HappeningKind::Released, note);
@@ -281,6 +281,11 @@ impl Report {
             None => say!(warn, self.subject, "module-source-unavailable";
                 "the module cannot be had for now, and the task waits for it: {why}"),
         }
+    }
+
+    /// Whether the module's source could be reached when it was asked last.
+    pub fn module_source_asked(&self, reached: bool) {
+        self.metrics.source_unavailable(!reached);
     }
 
     /// The module's source tells nothing any more.

@@ -7,6 +7,7 @@
 mod callbacks;
 mod candidacy;
 mod checkpoint;
+mod giving_up;
 mod labelling;
 pub mod modules;
 pub mod ready;
@@ -34,6 +35,7 @@ use self::{
     callbacks::Callbacks,
     candidacy::Candidacy,
     checkpoint::Calls,
+    giving_up::GivingUp,
     labelling::Labelling,
     requests::{Told, UnderWay, why_failed},
     swaps::AtHand,
@@ -47,7 +49,12 @@ use crate::{
         world::Call,
     },
     lease::{candidate::CandidateStore, leader_label::PodLabels},
-    report::{Chain, Report, farewell::Farewell, liveness::Pulse, metrics::RequestResult},
+    report::{
+        Chain, Report,
+        farewell::Farewell,
+        liveness::Pulse,
+        metrics::{Released, RequestResult},
+    },
 };
 
 /// One task, and what it is run with.
@@ -116,6 +123,7 @@ pub async fn supervise<S: LeaseStore>(task: Supervised<S>) {
         callbacks: Callbacks::default(),
         last_module: None,
         last_end: None,
+        giving_up: GivingUp::default(),
         contest: task.election.contest,
         request: None,
         requests: Told::default(),
@@ -151,6 +159,7 @@ struct Supervisor<S> {
     last_module: Option<Digest>,
     /// How the last run of this term ended.
     last_end: Option<String>,
+    giving_up: GivingUp,
     contest: Contest,
     request: Option<UnderWay>,
     requests: Told,
@@ -255,7 +264,10 @@ impl<S: LeaseStore> Supervisor<S> {
                 input = self.labelling.next() => Input::Label(input),
                 Some((run, event)) = guest_events.recv() => self.guest_event(run, event),
                 Some(identity) = ended.next() => Input::HolderEnded(identity),
-                Ok(()) = shutdown.changed() => Input::Shutdown,
+                Ok(()) = shutdown.changed() => {
+                    self.giving_up.asked(Released::Shutdown);
+                    Input::Shutdown
+                }
                 Ok(()) = modules.changed() => {
                     let module = modules.borrow_and_update().clone();
                     self.offered(module)
@@ -361,6 +373,7 @@ impl<S: LeaseStore> Supervisor<S> {
         };
         self.report.guest_started(term, digest, self.last_module.as_ref());
         self.last_module = Some(digest.clone());
+        self.giving_up.run_started();
         let term_of_guest = self.guest_term(term.token, valid_until);
         let call = Run { id: run, module, call: Call::StartLeading, term: term_of_guest };
         let running = self.guests.start(call, &self.config, &self.report.subject, self.events.clone());
@@ -373,6 +386,7 @@ impl<S: LeaseStore> Supervisor<S> {
 
     fn tell_unstarted(&mut self, run: RunId, why: &str) {
         self.last_end = Some(why.to_owned());
+        self.giving_up.run_ended(false);
         self.events.tell(run, GuestEvent::Ended(Outcome::NotStarted(why.into())));
     }
 
@@ -418,6 +432,9 @@ impl<S: LeaseStore> Supervisor<S> {
             }
             self.tell_stopped(&guest, outcome);
         }
+        if matches!(event, GuestEvent::SteppedDown) && self.guest.as_ref().is_some_and(|guest| guest.run == run) {
+            self.giving_up.asked(Released::SteppedDown);
+        }
         if let GuestEvent::Ended(outcome) = &event
             && let Some(called) = self.callbacks.ended(run)
         {
@@ -437,6 +454,8 @@ impl<S: LeaseStore> Supervisor<S> {
             (None, None) => format!("the component has {}", outcome.name()),
             (None, Some(detail)) => format!("the component has failed ({}): {detail}", outcome.name()),
         });
+        // Whatever it then did: it came to an end for that.
+        self.giving_up.run_ended(*outcome == Outcome::Returned && reason != Some(StopReason::Unresponsive));
         let took = guest.stopping_since.map(|since| since.elapsed());
         self.report.guest_stopped(guest.term, outcome, reason, took);
     }
@@ -448,9 +467,15 @@ impl<S: LeaseStore> Supervisor<S> {
                 self.last_end = None;
                 report.leading(term, self.requests.acquired);
             }
-            Notice::Released(term) => report.released(term, self.last_end.as_deref()),
-            Notice::StepDownRequested(term) => report.step_down_requested(term),
-            Notice::AnotherPreferred(term, preferred) => report.another_preferred(term, &preferred),
+            Notice::Released(term) => report.released(term, self.giving_up.why(), self.last_end.as_deref()),
+            Notice::StepDownRequested(term) => {
+                self.giving_up.asked(Released::Asked);
+                report.step_down_requested(term);
+            }
+            Notice::AnotherPreferred(term, preferred) => {
+                self.giving_up.asked(Released::Preferred);
+                report.another_preferred(term, &preferred);
+            }
             Notice::Named(wait) => report.named(wait),
             Notice::CandidacyFailed(what, failure) => self.candidacy.tell_failed(what, failure),
             Notice::NewLeader(leader) => report.new_leader(&leader),

@@ -58,6 +58,10 @@ impl KeepReady {
     async fn next(&mut self, runs: Option<&Digest>) -> Option<Arc<ReadyModule>> {
         while self.versions.changed().await.is_ok() {
             let version = self.versions.borrow_and_update().clone();
+            if let Some(asked) = &version {
+                let of_the_source = asked.as_ref().is_err_and(|error| error.is_of_the_source());
+                self.report.module_source_asked(!of_the_source);
+            }
             match version {
                 None => self.waits(runs, "its module is being read"),
                 Some(Err(error)) if error.is_of_the_source() => {

@@ -81,6 +81,9 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Acquire, Self::Renew, Self::Release];
+
     /// For logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -152,8 +155,44 @@ impl Began {
     }
 }
 
-/// Of [`leasehold_core::election::LossReason`], and of a release: how a term ended.
-pub(super) const ENDS_OF_TERMS: [&str; 5] = ["released", "expired", "taken", "cleared", "deleted"];
+/// Why this replica has given the Lease back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Released {
+    /// The host was asked to end.
+    Shutdown,
+    /// A person has asked for it, through the Lease.
+    Asked,
+    /// The API server would rather have another lead.
+    Preferred,
+    /// The component has called `step-down`.
+    SteppedDown,
+    /// The component has returned, and `onReturn` is `release`.
+    Returned,
+    /// The component has failed, too often for this replica to go on.
+    #[default]
+    Failed,
+}
+
+impl Released {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Shutdown, Self::Asked, Self::Preferred, Self::SteppedDown, Self::Returned, Self::Failed];
+
+    /// For metrics and traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shutdown => "released-shutdown",
+            Self::Asked => "released-asked",
+            Self::Preferred => "released-preferred",
+            Self::SteppedDown => "released-stepped-down",
+            Self::Returned => "released-returned",
+            Self::Failed => "released-failed",
+        }
+    }
+}
+
+/// Of [`leasehold_core::election::LossReason`]: how a term ended that was not given back.
+pub(super) const LOSSES: [&str; 4] = ["expired", "taken", "cleared", "deleted"];
 
 /// Of [`leasehold_core::task::Outcome`], without what only a callback can do.
 pub(super) const ENDS_OF_RUNS: [&str; 7] =
@@ -161,6 +200,9 @@ pub(super) const ENDS_OF_RUNS: [&str; 7] =
 
 /// What [`leasehold_core::task::Callback`] may be.
 pub(super) const CALLBACKS: [&str; 2] = ["on-stop-leading", "on-new-leader"];
+
+/// What a component asks for beyond this process.
+pub(super) const CALLS: [&str; 4] = ["http", "kubernetes", "tcp", "checkpoint"];
 
 /// What becomes of a new module.
 pub(super) const SWAP_RESULTS: [&str; 4] = ["worked", "rolled-back", "refused", "waited"];

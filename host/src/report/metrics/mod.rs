@@ -2,11 +2,12 @@
 //! something, it is the same name. What each of them means, and what to do about it, is in `deploy/on-call.md`; a test
 //! holds that list against this one.
 //!
-//! What can only be one of a few words is shown from the start, at 0: of a series that begins with 1, nobody can tell that
-//! it has grown.
+//! All that is counted is shown from the start, at 0, with each of the few words that a label may have: of a series that
+//! begins with 1, nobody can tell that it has grown.
 
 mod classic;
 mod labels;
+mod leads;
 mod process;
 mod remaining;
 mod task;
@@ -22,7 +23,7 @@ use prometheus_client::{
 };
 
 pub use self::{
-    labels::{Began, RequestKind, RequestResult},
+    labels::{Began, Released, RequestKind, RequestResult},
     task::TaskMetrics,
 };
 use self::{
@@ -30,6 +31,7 @@ use self::{
         BuildLabels, CallLabels, CallbackLabels, EndLabels, HostLabels, LeaseLabels, ModuleLabels, ReasonLabels,
         ResultLabels, StateLabels, TaskLabels,
     },
+    leads::Leads,
     process::Process,
     remaining::Remaining,
 };
@@ -46,7 +48,7 @@ type Histograms = Family<TaskLabels, Histogram>;
 
 #[derive(Clone)]
 struct Families {
-    leads: Family<LeaseLabels, Gauge>,
+    leads: Family<LeaseLabels, Leads>,
     slow_path: Family<LeaseLabels, Counter>,
     token: Family<TaskLabels, Gauge>,
     remaining: Family<TaskLabels, Remaining>,
@@ -56,6 +58,7 @@ struct Families {
     requests: Family<CallLabels, Counter>,
     renewal_time: Histograms,
     watch_broken: Family<TaskLabels, Gauge>,
+    source_unavailable: Family<TaskLabels, Gauge>,
     module: Family<ModuleLabels, Gauge>,
     swaps: Family<TaskLabels, Counter>,
     module_states: Family<StateLabels, Gauge>,
@@ -105,6 +108,7 @@ impl Default for Families {
             requests: Family::default(),
             renewal_time: Family::new_with_constructor(|| Histogram::new(RENEWAL_SECONDS)),
             watch_broken: Family::default(),
+            source_unavailable: Family::default(),
             module: Family::default(),
             swaps: Family::default(),
             module_states: Family::default(),
@@ -138,9 +142,9 @@ impl Families {
         }
         register! {
             leads "leader_election_master_status"
-                "1 while this replica holds the lease of this name, else 0"
+                "1 while this replica holds a lease of this name, else 0"
             slow_path "leader_election_slowpath"
-                "Renewals of the lease of this name before which it had to be read"
+                "Renewals of leases of this name before which they had to be read"
             token "leasehold_token"
                 "The fencing token of this replica's term; 0 while it does not lead"
             remaining "leasehold_term_remaining_seconds"
@@ -158,6 +162,8 @@ impl Families {
                 "How long renewals took, until the answer or until they were given up"
             watch_broken "leasehold_watch_broken"
                 "1 while changes of the lease are not told and it has to be polled, else 0"
+            source_unavailable "leasehold_module_source_unavailable"
+                "1 while the module's source cannot be reached, and changes of the module are not seen, else 0"
             module "leasehold_module_info"
                 "1 for the module that would run in a new term"
             swaps "leasehold_module_swaps"

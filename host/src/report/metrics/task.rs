@@ -10,9 +10,11 @@ use leasehold_core::{task::Digest, time::BootTime};
 use super::{
     Families, Metrics, Remaining,
     labels::{
-        Began, CALLBACKS, CallLabels, CallbackLabels, ENDS_OF_RUNS, ENDS_OF_TERMS, EndLabels, LeaseLabels,
-        ModuleLabels, ReasonLabels, RequestKind, RequestResult, ResultLabels, SWAP_RESULTS, StateLabels, TaskLabels,
+        Began, CALLBACKS, CALLS, CallLabels, CallbackLabels, ENDS_OF_RUNS, EndLabels, LOSSES, LeaseLabels,
+        ModuleLabels, ReasonLabels, Released, RequestKind, RequestResult, ResultLabels, SWAP_RESULTS, StateLabels,
+        TaskLabels,
     },
+    leads::Leads,
 };
 use crate::guest::{
     imports::{counts::CallCounts, http::grant::HttpCounts},
@@ -24,6 +26,7 @@ pub struct TaskMetrics {
     families: Families,
     labels: TaskLabels,
     lease: LeaseLabels,
+    leads: Leads,
     remaining: Remaining,
     module: Mutex<Option<ModuleLabels>>,
     /// Those that are shown.
@@ -36,30 +39,44 @@ impl Metrics {
         let families = self.families.clone();
         let labels = TaskLabels { task: task.to_owned() };
         let lease = LeaseLabels { name: lease.to_owned() };
-        families.leads.get_or_create(&lease).set(0);
+        let leads = families.leads.get_or_create_owned(&lease).of_one_more();
         families.slow_path.get_or_create(&lease).inc_by(0);
-        for gauge in [&families.token, &families.watch_broken, &families.running] {
+        for gauge in [&families.token, &families.watch_broken, &families.source_unavailable, &families.running] {
             gauge.get_or_create(&labels).set(0);
         }
-        for counter in
-            [&families.swaps, &families.rejections, &families.dropped_events, &families.leader_label_failures]
-        {
+        for counter in [
+            &families.swaps,
+            &families.rejections,
+            &families.dropped_lines,
+            &families.dropped_events,
+            &families.leader_label_failures,
+        ] {
             counter.get_or_create(&labels).inc_by(0);
         }
         for histogram in [&families.renewal_time, &families.stop_time] {
             drop(histogram.get_or_create(&labels));
         }
+        drop(families.cpu.get_or_create(&labels));
         let remaining = families.remaining.get_or_create_owned(&labels);
-        let this =
-            TaskMetrics { families, labels, lease, remaining, module: Mutex::default(), states: Mutex::default() };
+        let this = TaskMetrics {
+            families,
+            labels,
+            lease,
+            leads,
+            remaining,
+            module: Mutex::default(),
+            states: Mutex::default(),
+        };
         for reason in Began::ALL.map(Began::name) {
             this.families.terms_begun.get_or_create(&this.reason(reason)).inc_by(0);
         }
-        for reason in ENDS_OF_TERMS {
+        for reason in Released::ALL.map(Released::name).into_iter().chain(LOSSES) {
             this.families.terms_ended.get_or_create(&this.reason(reason)).inc_by(0);
         }
-        for result in RequestResult::ALL {
-            this.families.requests.get_or_create(&this.request(RequestKind::Renew, result)).inc_by(0);
+        for kind in RequestKind::ALL {
+            for result in RequestResult::ALL {
+                this.families.requests.get_or_create(&this.request(kind, result)).inc_by(0);
+            }
         }
         for outcome in ENDS_OF_RUNS {
             this.families.ends.get_or_create(&this.outcome(outcome)).inc_by(0);
@@ -70,8 +87,10 @@ impl Metrics {
         for export in CALLBACKS {
             this.families.callback_failures.get_or_create(&this.export(export)).inc_by(0);
         }
-        for result in ["ok", "refused", "failed"] {
-            this.families.calls.get_or_create(&this.call("checkpoint", result)).inc_by(0);
+        for kind in CALLS {
+            for result in ["ok", "refused", "failed"] {
+                this.families.calls.get_or_create(&this.call(kind, result)).inc_by(0);
+            }
         }
         this
     }
@@ -126,15 +145,15 @@ impl TaskMetrics {
     }
 
     pub(in crate::report) fn leading(&self, token: u64, began: Began) {
-        self.families.leads.get_or_create(&self.lease).set(1);
+        self.leads.set(true);
         self.families.token.get_or_create(&self.labels).set(i64::try_from(token).unwrap_or(i64::MAX));
         self.families.term_start.get_or_create(&self.labels).set(unix_seconds(Duration::ZERO));
         self.families.terms_begun.get_or_create(&self.reason(began.name())).inc();
     }
 
-    /// `how` is one of [`ENDS_OF_TERMS`].
+    /// `how` is a [`Released`]'s name, or one of [`LOSSES`].
     pub(in crate::report) fn term_ended(&self, how: &'static str) {
-        self.families.leads.get_or_create(&self.lease).set(0);
+        self.leads.set(false);
         self.families.token.get_or_create(&self.labels).set(0);
         self.families.term_start.remove(&self.labels);
         self.remaining.until(BootTime::ZERO);
@@ -158,6 +177,10 @@ impl TaskMetrics {
 
     pub(in crate::report) fn watch_broken(&self, broken: bool) {
         self.families.watch_broken.get_or_create(&self.labels).set(i64::from(broken));
+    }
+
+    pub(in crate::report) fn source_unavailable(&self, unavailable: bool) {
+        self.families.source_unavailable.get_or_create(&self.labels).set(i64::from(unavailable));
     }
 
     pub(in crate::report) fn module(&self, digest: &Digest) {

@@ -1,6 +1,10 @@
 //! What tasks do is shown, and all that is shown is in the list for people.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use super::*;
 use crate::clock;
@@ -38,8 +42,99 @@ fn a_task_is_shown_from_its_start_and_only_its_newest_module() {
     assert_shows(&metrics, "leasehold_module_state{task=\"nightly\",digest=\"sha256:b\",state=\"waits\"} 1");
     task.module_states([("runs", Some(&b)), ("waits", None), ("refused", None)]);
     assert!(!text(&metrics).contains("state=\"waits\""));
+    task.source_unavailable(true);
+    assert_shows(&metrics, "leasehold_module_source_unavailable{task=\"nightly\"} 1");
+    task.source_unavailable(false);
+    assert_shows(&metrics, "leasehold_module_source_unavailable{task=\"nightly\"} 0");
     task.swap_result("worked");
     assert_shows(&metrics, "leasehold_module_swap_results_total{task=\"nightly\",result=\"worked\"} 1");
+}
+
+#[test]
+fn two_leases_of_one_name_are_shown_as_held_while_either_is() {
+    let metrics = Metrics::default();
+    let (a, b) = (metrics.of_task("a", "nightly"), metrics.of_task("b", "nightly"));
+    let held = |held: u8| assert_shows(&metrics, &format!("leader_election_master_status{{name=\"nightly\"}} {held}"));
+    held(0);
+    a.leading(7, Began::Free);
+    b.leading(8, Began::Free);
+    held(1);
+    a.term_ended("expired");
+    held(1);
+    // A task that starts later holds nothing yet.
+    let c = metrics.of_task("c", "nightly");
+    held(1);
+    b.term_ended("taken");
+    held(0);
+    c.leading(9, Began::Free);
+    held(1);
+    for task in [&a, &c] {
+        task.slow_path();
+    }
+    assert_shows(&metrics, "leader_election_slowpath_total{name=\"nightly\"} 2");
+}
+
+/// The series of counters and histograms.
+fn counted(metrics: &Metrics) -> BTreeSet<String> {
+    let text = text(metrics);
+    let of_type =
+        |line: &str| Some(line.strip_prefix("# TYPE ")?.split_once(' ')?).map(|(n, t)| (n.to_owned(), t.to_owned()));
+    let types: BTreeMap<_, _> = text.lines().filter_map(of_type).collect();
+    let is_counted = |series: &str| {
+        let name = series.split('{').next().unwrap_or_default();
+        let family = ["_total", "_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        family.and_then(|family| types.get(family)).is_some_and(|of| of == "counter" || of == "histogram")
+    };
+    let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    series.map(|(series, _)| series.to_owned()).filter(|series| is_counted(series)).collect()
+}
+
+#[test]
+fn whatever_is_counted_begins_at_0() {
+    let metrics = Metrics::default();
+    let task = metrics.of_task("nightly", "night");
+    drop(metrics.cache_counts());
+    let before = counted(&metrics);
+    let (http, guests) = (task.http_counts(), task.guest_counts());
+    for counts in [http.http, http.kubernetes, guests.tcp] {
+        counts.ok.inc();
+        counts.refused.inc();
+        counts.failed.inc();
+    }
+    guests.dropped_lines.inc();
+    for result in ["ok", "refused", "failed"] {
+        task.checkpoint_save(result);
+    }
+    let ends = Released::ALL.map(Released::name).into_iter().chain(["expired", "taken", "cleared", "deleted"]);
+    for (began, how) in Began::ALL.into_iter().cycle().zip(ends) {
+        task.leading(7, began);
+        task.term_ended(how);
+    }
+    for kind in [RequestKind::Read, RequestKind::Acquire, RequestKind::Renew, RequestKind::Release] {
+        for result in [RequestResult::Ok, RequestResult::Conflict, RequestResult::Failed] {
+            task.request_ended(kind, Duration::ZERO, result);
+        }
+    }
+    let outcomes = ["returned", "error", "trap", "out-of-memory", "stopped", "unresponsive", "not-started"];
+    for outcome in outcomes {
+        task.guest_started();
+        task.guest_ended(outcome, Some(Duration::ZERO));
+    }
+    for result in ["worked", "rolled-back", "refused", "waited"] {
+        task.swap_result(result);
+    }
+    for export in ["on-stop-leading", "on-new-leader"] {
+        task.callback_failed(export);
+    }
+    task.slow_path();
+    task.module_swapped();
+    task.module_rejected();
+    task.leader_label_failed();
+    task.event_dropped();
+    metrics.span_counts().dropped.inc();
+    metrics.cache_counts().hits.inc();
+    assert_eq!(before, counted(&metrics), "left: what is shown from the start; right: when all has happened");
+    assert!(before.len() > 60, "{before:#?}");
 }
 
 #[test]

@@ -77,6 +77,12 @@ impl Exporter {
     /// # Errors
     /// The system has no threads left.
     pub fn start(config: TracesConfig, identity: &str, tls: ClientConfig, counts: SpanCounts) -> std::io::Result<Self> {
+        if let Some(protocol) = &config.other_protocol {
+            tracing::warn!(
+                event = "traces-protocol",
+                "the environment asks for OTLP as {protocol}; spans are sent as http/json, which the collector has to take"
+            );
+        }
         let (queue, spans) = mpsc::channel(QUEUED_SPANS_MAX);
         let (ending, end) = watch::channel(false);
         let (tell_end, ended) = sync_channel(1);
@@ -288,6 +294,7 @@ mod tests {
             endpoint: endpoint.parse().expect("a URL"),
             headers: HeaderMap::new(),
             resource: Vec::new(),
+            other_protocol: None,
         };
         let counts = SpanCounts::default();
         let tls = client_config(RootCertStore::empty());
