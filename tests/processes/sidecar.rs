@@ -2,7 +2,7 @@
 
 pub(super) mod application;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use leasehold_tests::{build::guest, host_process::HostProcess};
 use rustix::process::Signal;
@@ -117,7 +117,11 @@ fn an_activation_that_fails_is_tried_again() {
     let calls = pair.applications.calls();
     assert_eq!(count(&calls, "a", "not now"), 3, "{calls:#?}");
     let at: Vec<_> = calls.iter().filter(|call| call.what == "not now").map(|call| call.at).collect();
-    assert!(at[2] - at[1] > at[1] - at[0], "the waits grow: {calls:#?}");
+    let pauses = [at[1] - at[0], at[2] - at[1]];
+    assert!(
+        pauses[0] >= Duration::from_millis(100) && pauses[1] >= Duration::from_millis(200),
+        "the waits grow: {calls:#?}"
+    );
 }
 
 #[test]
@@ -228,4 +232,79 @@ fn an_application_that_sends_no_clock_is_told_of_what_it_has_to_send() {
     let pair = Pair::start(Mood::WithoutClock);
     pair.say_of_a("an answer without the header Leasehold-Clock: the application has to send it");
     pair.assert_b_is_activated_when_a_is_off();
+}
+
+/// Two replicas whose applications know of no permission.
+fn plain(leases: &TempDir, applications: &Applications) -> [HostProcess; 2] {
+    for name in ["a", "b"] {
+        applications.set(name, Mood::WithoutClock);
+    }
+    let a = host("a", applications, leases, &PLAIN);
+    applications.wait_for("a is on", |calls| calls.iter().any(|call| call.what == "on").then_some(()));
+    let b = host("b", applications, leases, &PLAIN);
+    b.wait_for("the other's lead", |event| event.message() == "off: another replica leads");
+    [a, b]
+}
+
+const PLAIN: [&str; 4] = ["--env", "PERMISSION=none", "--callback-time", "2s"];
+
+/// When it was first said to be on, or off, from the `from`th call on.
+fn first(calls: &[Call], from: usize, application: &str, what: &str) -> Option<usize> {
+    let position = calls[from..].iter().position(|call| call.application == application && call.what == what)?;
+    Some(from + position)
+}
+
+#[test]
+fn an_application_without_permissions_is_told_to_be_on_while_its_replica_leads_and_off_before_another_is() {
+    let (leases, applications) = (TempDir::new().expect("a folder"), Applications::start(&["a", "b"]));
+    let [mut a, b] = plain(&leases, &applications);
+    let calls = applications.calls();
+    let token = a.wait_for_event("leading", 1).token();
+    let on = first(&calls, 0, "a", "on").expect("it is on");
+    assert_eq!((calls[on].token, first(&calls, 0, "b", "on")), (token, None), "{calls:#?}");
+    // One that was started again is told again.
+    applications.restart("a");
+    applications.set("a", Mood::WithoutClock);
+    let restarted = calls.len();
+    applications.wait_for("a is on again", |calls| first(calls, restarted, "a", "on"));
+
+    a.signal(Signal::TERM);
+    assert_eq!(a.wait().code(), Some(0));
+    applications.wait_for("b is on", |calls| first(calls, 0, "b", "on"));
+    let calls = applications.calls();
+    let off = first(&calls, 0, "a", "off").expect("a is off");
+    assert!(off < first(&calls, 0, "b", "on").expect("b is on"), "{calls:#?}");
+    assert!(first(&calls, off, "a", "on").is_none() && !applications.is_on("a") && b.count("lost") == 0);
+}
+
+/// Nobody can tell it to be off while there is nobody beside it; whoever comes next does.
+#[test]
+fn an_application_without_permissions_that_was_left_on_is_off_when_its_next_host_hears_that_another_leads() {
+    let (leases, applications) = (TempDir::new().expect("a folder"), Applications::start(&["a", "b"]));
+    let [mut a, _b] = plain(&leases, &applications);
+    a.kill();
+    applications.wait_for("b is on", |calls| first(calls, 0, "b", "on"));
+    assert!(applications.is_on("a"), "nothing is promised of it");
+    let again = host("a", &applications, &leases, &PLAIN);
+    again.wait_for("the other's lead", |event| event.message() == "off: another replica leads");
+    assert!(!applications.is_on("a") && applications.is_on("b"));
+}
+
+#[test]
+fn where_an_application_does_not_say_that_it_is_off_the_lease_is_kept_until_its_term_is_over() {
+    let (leases, applications) = (TempDir::new().expect("a folder"), Applications::start(&["a", "b"]));
+    let [mut a, b] = plain(&leases, &applications);
+    applications.set("a", Mood::StaysOn);
+    a.signal(Signal::TERM);
+    let kept = a.wait_for_event("lease-kept", 1);
+    assert!(kept.message().contains("on-stop-leading"), "{kept}");
+    assert_eq!(a.wait().code(), Some(0));
+    let released = a.wait_for_event("released", 1);
+    let left = kept.message().split("kept for ").nth(1).and_then(|left| left.split(' ').next()?.parse::<f64>().ok());
+    let seconds = left.expect("it says for how long");
+    // Told in tenths.
+    let at_least = Duration::from_secs_f64((seconds - 0.1).max(0.0));
+    assert!(seconds > 0.0 && released.at_micros - kept.at_micros >= super::micros(at_least), "{released}");
+    let leads = b.wait_for_event("leading", 1);
+    assert!(leads.at_micros > kept.at_micros, "{leads}");
 }

@@ -18,6 +18,8 @@
 //! Of two readings the one that the application gave later is the better one, and one that it gave before it was
 //! deactivated it refuses (409), so that a call which comes late does not undo that.
 
+use std::time::Duration;
+
 use crate::{
     Term,
     config::{Config, Url},
@@ -54,24 +56,24 @@ impl<'a> Application<'a> {
         Self { config, term, clock: None, active: false }
     }
 
-    /// Gives the permission, or renews it.
+    /// Gives the permission, or renews it; says that it is to be active, where it knows of no permissions.
     pub(crate) fn activate(&mut self, stop: &Pollable) -> Result<(), NotActivated> {
+        let Some(longest) = self.config.permission else { return self.say_activate(stop) };
         // Without a reading, or with one of a process that is gone, it answers with another one.
         for _ in 0..2 {
-            let answer = self.ask_to_activate(stop)?;
+            let answer = self.ask_to_activate(Some(longest), stop)?;
             let reading = answer.clock.clone();
             if let Some(reading) = reading.clone() {
                 self.clock = Some(Clock { reading, received: answer.received });
             }
             match (answer.status, reading) {
                 (200..300, Some(_)) => {
-                    if !std::mem::replace(&mut self.active, true) {
-                        println!("activated, token {}", self.term.token);
-                    }
+                    self.is_active();
                     return Ok(());
                 }
                 (200..300 | 409, None) => {
-                    let error = "an answer without the header Leasehold-Clock: the application has to send it";
+                    let error = "an answer without the header Leasehold-Clock: the application has to send it, or \
+                                 PERMISSION=none be set";
                     return Err(self.failed(&format!("{}: {error}", answer.status)));
                 }
                 (409, Some(_)) => {}
@@ -82,18 +84,36 @@ impl<'a> Application<'a> {
         Err(self.failed("409: it refuses the very clock that it has sent (or the token, which is lower than another)"))
     }
 
-    fn ask_to_activate(&self, stop: &Pollable) -> Result<Answer, NotActivated> {
+    fn say_activate(&mut self, stop: &Pollable) -> Result<(), NotActivated> {
+        let answer = self.ask_to_activate(None, stop)?;
+        match answer.status {
+            200..300 => {
+                self.is_active();
+                Ok(())
+            }
+            410 => Err(NotActivated::Ending),
+            _ => Err(self.failed(&answer.to_string())),
+        }
+    }
+
+    fn is_active(&mut self) {
+        if !std::mem::replace(&mut self.active, true) {
+            println!("activated, token {}", self.term.token);
+        }
+    }
+
+    fn ask_to_activate(&self, longest: Option<Duration>, stop: &Pollable) -> Result<Answer, NotActivated> {
         let (lease, token) = (format!("{}/{}", self.term.namespace, self.term.lease), self.term.token.to_string());
         let mut headers = vec![
             ("leasehold-token", token),
             ("leasehold-identity", self.term.identity.clone()),
             ("leasehold-lease", lease),
         ];
-        if let Some(Clock { reading, received }) = &self.clock {
+        if let (Some(Clock { reading, received }), Some(longest)) = (&self.clock, longest) {
             // In this order: see above.
             let since = (monotonic_clock::now() - received) / 1_000_000;
             let remaining = leadership::remaining() / 1_000_000;
-            let longest = u64::try_from(self.config.permission.as_millis()).unwrap_or(u64::MAX);
+            let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
             let margin = u64::try_from(self.config.margin.as_millis()).unwrap_or(u64::MAX);
             let valid = remaining.saturating_sub(margin).min(longest);
             if valid == 0 {
@@ -115,8 +135,9 @@ impl<'a> Application<'a> {
 
     /// Returns ok when it has said that it is off. Made even where the instance was asked to stop.
     pub(crate) fn deactivate(&self) -> Result<(), String> {
-        let headers = [("leasehold-token", self.term.token.to_string())];
-        self.expect_ok(&Method::Post, &self.config.deactivate, &headers, None)
+        // On a replica that does not lead, there is none.
+        let token = (self.term.token > 0).then(|| ("leasehold-token", self.term.token.to_string()));
+        self.expect_ok(&Method::Post, &self.config.deactivate, token.as_slice(), None)
     }
 
     /// Ok where no URL was given.

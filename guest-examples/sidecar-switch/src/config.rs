@@ -8,8 +8,8 @@ pub(crate) struct Config {
     pub(crate) health: Option<Url>,
     /// How often the permission is renewed, and the health asked for.
     pub(crate) every: Duration,
-    /// The longest permission that is given.
-    pub(crate) permission: Duration,
+    /// The longest permission that is given. `None`: the application knows of none, and is told when to be on and off.
+    pub(crate) permission: Option<Duration>,
     /// How much earlier than the term a permission ends.
     pub(crate) margin: Duration,
     /// The deadline of each call.
@@ -28,7 +28,10 @@ impl Config {
             deactivate: deactivate.ok_or_else(|| missing("DEACTIVATE_URL", "deactivate"))?,
             health: url("HEALTH_URL")?,
             every: duration("EVERY", Duration::from_secs(1))?,
-            permission: duration("PERMISSION", Duration::from_secs(4))?,
+            permission: match text("PERMISSION").as_deref() {
+                Some("none") => None,
+                _ => Some(duration("PERMISSION", Duration::from_secs(4))?),
+            },
             margin: duration("MARGIN", Duration::from_millis(500))?,
             call_timeout: duration("CALL_TIMEOUT", Duration::from_secs(1))?,
             activate_deadline: duration("ACTIVATE_DEADLINE", Duration::from_secs(30))?,
@@ -36,10 +39,12 @@ impl Config {
         };
         // A permission has to outlast the time from one renewal to the next, with two calls that use up their time.
         let round = config.every + 2 * config.call_timeout;
-        if config.permission <= round {
+        if let Some(permission) = config.permission
+            && permission <= round
+        {
             return Err(format!(
                 "PERMISSION={} is too short: it has to be longer than EVERY and twice CALL_TIMEOUT together, which is {}",
-                humantime::format_duration(config.permission),
+                humantime::format_duration(permission),
                 humantime::format_duration(round),
             ));
         }

@@ -1,11 +1,13 @@
 //! Switches the application beside it on while this replica leads, and off again. The application needs no elector: it
-//! answers a few HTTP calls, and works while it has a permission that runs out by itself. `README.md` says what it has to do.
+//! answers a few HTTP calls, and works while it has a permission that runs out by itself. `README.md` says what it has to do,
+//! and what is left of that, and of what is promised, for one that knows of no permissions (`PERMISSION=none`).
 //!
-//! Invariants:
+//! Invariants, where there are permissions:
 //!
 //! - No permission outlasts the term, whatever is lost, late or frozen: see [`application`].
 //! - The Lease is released under no permission: `on-stop-leading` runs when no instance is left that could give one, and
-//!   before the release. It has the application's word that it is off, or has waited until the last permission is over.
+//!   before the release. It has the application's word that it is off, or has waited until the last permission is over; where
+//!   it has neither, it does not return, and the host keeps the Lease.
 
 mod application;
 mod config;
@@ -80,7 +82,20 @@ impl Guest for SidecarSwitch {
         }
     }
 
-    fn on_new_leader(_: String) {}
+    /// Another leads, so the application beside this one is off: also where the instance that had switched it on is gone with
+    /// its host, and this is the next one. A permission does not need that.
+    fn on_new_leader(_: String) {
+        let (config, term) = (Config::from_env(), leadership::current());
+        if term.token > 0 {
+            return;
+        }
+        // What is wrong with the config, whoever leads says.
+        let Ok(config @ Config { permission: None, .. }) = config else { return };
+        match off_or_over(&config, &Application::new(&config, &term)) {
+            Ok(()) => println!("off: another replica leads"),
+            Err(error) => eprintln!("not deactivated: {error}"),
+        }
+    }
 }
 
 /// Activates the application, and renews its permission until it is to end.
@@ -152,7 +167,8 @@ fn ending() -> End {
 }
 
 /// Returns when the application has said that it is off; or, with why it does not, when whatever permission an instance
-/// that is gone has given is over, and what was begun under it.
+/// that is gone has given is over, and what was begun under it. Where there are none, only the time that a callback may take
+/// ends this.
 fn off_or_over(config: &Config, application: &Application) -> Result<(), String> {
     let begun = monotonic_clock::now();
     let mut pause = PAUSE;
@@ -162,7 +178,10 @@ fn off_or_over(config: &Config, application: &Application) -> Result<(), String>
             Err(error) => error,
         };
         let gone = Duration::from_nanos(monotonic_clock::now() - begun);
-        let left = (config.permission + config.margin).saturating_sub(gone);
+        let left = match config.permission {
+            Some(permission) => (permission + config.margin).saturating_sub(gone),
+            None => PAUSE_MAX,
+        };
         if left.is_zero() {
             return Err(error);
         }

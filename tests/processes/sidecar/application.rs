@@ -34,13 +34,15 @@ pub(crate) enum Mood {
     Ending,
     /// It does as one that knows nothing of clocks.
     WithoutClock,
+    /// The same, and it says 503 to whoever wants it to be off.
+    StaysOn,
 }
 
 /// What it made of a call.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) application: &'static str,
-    /// `active`, `refused` (409), `not now`, `ending`, `off`, `healthy`, `unhealthy`.
+    /// `active`, `on` (without a clock), `refused` (409), `not now`, `ending`, `off`, `stays on` (503), `healthy`, `unhealthy`.
     pub(crate) what: &'static str,
     pub(crate) at: Instant,
     pub(crate) token: u64,
@@ -72,12 +74,14 @@ struct One {
     token: u64,
     until: Instant,
     withdrawn: Instant,
+    /// Of one without a clock: whether it is on.
+    on: bool,
 }
 
 impl One {
     fn new(boot: u32) -> Self {
         let now = Instant::now();
-        Self { mood: Mood::Well, boot, begun: now, token: 0, until: now, withdrawn: now }
+        Self { mood: Mood::Well, boot, begun: now, token: 0, until: now, withdrawn: now, on: false }
     }
 
     fn clock(&self) -> String {
@@ -134,6 +138,11 @@ impl Applications {
 
     pub(crate) fn is_permitted(&self, name: &str) -> bool {
         Instant::now() < lock(&self.shared).one[name].until
+    }
+
+    /// One without a clock.
+    pub(crate) fn is_on(&self, name: &str) -> bool {
+        lock(&self.shared).one[name].on
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -206,7 +215,10 @@ fn permit(one: &mut One, headers: &HeaderMap) -> (&'static str, Option<Instant>,
             return ("not now", None, (StatusCode::SERVICE_UNAVAILABLE, "not now").into_response());
         }
         Mood::Ending => return ("ending", None, StatusCode::GONE.into_response()),
-        Mood::WithoutClock => return ("without clock", None, StatusCode::OK.into_response()),
+        Mood::WithoutClock | Mood::StaysOn => {
+            one.on = true;
+            return ("on", None, StatusCode::OK.into_response());
+        }
         _ => {}
     }
     let clock = [("leasehold-clock", one.clock())];
@@ -226,6 +238,10 @@ fn permit(one: &mut One, headers: &HeaderMap) -> (&'static str, Option<Instant>,
 async fn deactivate(State(known): State<Known>, headers: HeaderMap) -> Response {
     let task = tokio::spawn(async move {
         let withdraw = |one: &mut One| {
+            if one.mood == Mood::StaysOn {
+                return ("stays on", None, StatusCode::SERVICE_UNAVAILABLE.into_response());
+            }
+            one.on = false;
             if number(&headers, "leasehold-token") < one.token {
                 return ("refused", None, StatusCode::CONFLICT.into_response());
             }
