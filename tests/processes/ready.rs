@@ -214,3 +214,16 @@ fn a_module_that_is_written_slowly_in_place_is_taken_when_it_is_whole_and_the_ol
         assert_eq!(host.count("module-rejected"), 0, "no part of it was taken for a module");
     }
 }
+
+/// Its module is ready, and it never competes.
+#[test]
+fn a_task_whose_lease_is_anothers_is_not_ready_and_says_so() {
+    let scene = Scene::new();
+    let module = guest("heartbeat");
+    let first = scene.host("first", &[("one", &module, ", lease: {name: shared}")]);
+    first.wait_for("its lead", of_task("one", "guest-started"));
+    let second = scene.host("second", &[("two", &module, ", lease: {name: shared}"), ("three", &module, "")]);
+    second.wait_for("the mistake", of_task("two", "other-task"));
+    wait_for_readyz(&second, 503, &["two: not ready: its Lease is marked as another task's", "three: ready\n"]);
+    wait_for_readyz(&first, 200, &["one: ready\n"]);
+}

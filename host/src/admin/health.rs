@@ -3,6 +3,7 @@
 use axum::{extract::State, http::StatusCode};
 
 use super::Shown;
+use crate::report::tasks::Role;
 
 pub(super) async fn livez(State(shown): State<Shown>) -> (StatusCode, String) {
     let stuck = shown.liveness.stuck();
@@ -13,7 +14,10 @@ pub(super) async fn livez(State(shown): State<Shown>) -> (StatusCode, String) {
 }
 
 pub(super) async fn readyz(State(shown): State<Shown>) -> (StatusCode, String) {
-    match shown.readiness.told() {
+    // Of another task's Lease the election tells; the module may be ready all the same.
+    let seen = shown.tasks.all();
+    let barred = seen.iter().filter(|seen| seen.state.role == Role::OtherTask).map(|seen| seen.state.name.as_str());
+    match shown.readiness.told(&barred.collect()) {
         Ok(lines) => (StatusCode::OK, lines),
         Err(lines) => (StatusCode::SERVICE_UNAVAILABLE, lines),
     }

@@ -1,7 +1,7 @@
 //! Whether this process works (`/livez`), and whether its tasks are ready to run (`/readyz`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     sync::{Mutex, PoisonError},
 };
@@ -65,22 +65,29 @@ impl Readiness {
         tasks.iter().filter_map(note).collect()
     }
 
-    /// A line a task; as an error, unless all are ready.
+    /// A line a task; as an error, unless all are ready. Those that are `barred` are not: their Lease is another task's.
     ///
     /// # Errors
     /// Some task is not ready.
-    pub fn told(&self) -> Result<String, String> {
+    pub fn told(&self, barred: &BTreeSet<&str>) -> Result<String, String> {
         let tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = String::new();
         for (task, state) in &*tasks {
             // Writing to a String does not fail.
             let _ = match state {
+                _ if barred.contains(task.as_str()) => {
+                    writeln!(
+                        lines,
+                        "{task}: not ready: its Lease is marked as another task's (`other-task` in the log)"
+                    )
+                }
                 State::Ready => writeln!(lines, "{task}: ready"),
                 State::ReadyBut(what) => writeln!(lines, "{task}: ready, {what}"),
                 State::Waits(what) => writeln!(lines, "{task}: not ready: {what}"),
             };
         }
-        if tasks.values().any(|state| matches!(state, State::Waits(_))) { Err(lines) } else { Ok(lines) }
+        let waits = !barred.is_empty() || tasks.values().any(|state| matches!(state, State::Waits(_)));
+        if waits { Err(lines) } else { Ok(lines) }
     }
 }
 
@@ -93,11 +100,13 @@ mod tests {
         let readiness = Readiness::new(["a", "b"].into_iter());
         readiness.ready("a");
         readiness.waits("b", "its module is being compiled");
-        let lines = readiness.told().expect_err("b waits");
+        let lines = readiness.told(&BTreeSet::new()).expect_err("b waits");
         assert_eq!(lines, "a: ready\nb: not ready: its module is being compiled\n");
         readiness.ready("b");
         readiness.ready_but("a", "with sha256:1; its module sha256:2 is being compiled");
-        let lines = readiness.told().expect("all are ready");
+        let lines = readiness.told(&BTreeSet::new()).expect("all are ready");
         assert_eq!(lines, "a: ready, with sha256:1; its module sha256:2 is being compiled\nb: ready\n");
+        let lines = readiness.told(&BTreeSet::from(["b"])).expect_err("b does not compete");
+        assert!(lines.ends_with("b: not ready: its Lease is marked as another task's (`other-task` in the log)\n"));
     }
 }
