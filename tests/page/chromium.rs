@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const POLL: Duration = Duration::from_millis(30);
+/// Where its user is: apart from UTC, by no whole hours. There is no summer time.
+pub(super) const ZONE: &str = "Australia/Darwin";
 
 /// See the module's documentation. Ended when it is dropped.
 pub(super) struct Chromium {
@@ -65,7 +67,7 @@ impl Chromium {
         shell.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
         let log = std::fs::File::create(profile.path().join("log")).expect("a file");
         let mut child = shell
-            .env("TZ", "UTC")
+            .env("TZ", ZONE)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

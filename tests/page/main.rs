@@ -1,12 +1,15 @@
 //! The status page in a real browser: headless Chromium, hosts with Leases in a folder. [`chromium`] drives it, [`scene`] has
 //! the hosts.
 
+mod boxes;
 mod chromium;
 mod hostile;
+mod label;
 mod live;
 mod looks;
 mod scene;
 mod stale;
+mod times;
 
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 // What is followed: the host's event streams, the address bar, the keyboard. view.js draws.
 
 import { Detail, Row, make, part, put } from './view.js';
-import { duration, time } from './words.js';
+import { duration, time, zone } from './words.js';
 
 // Milliseconds. The host says something every two seconds.
 const SILENCE_MAX = 7000;
@@ -114,16 +114,19 @@ function changed({ tasks }) {
     const before = row.state?.label;
     row.show(task, now());
     if (task.identity) put(part('replica'), task.identity);
-    if (task.name === opened) {
-      detail.state(row.state);
-      if (before && before !== row.state.label) put(part('said'), `${task.name}: ${row.state.label}. ${row.state.words}`);
-    }
+    if (task.name === opened) tellState(row, before !== undefined && before !== row.state.label);
   }
   if (tasks.length) {
     count();
     arrange(false);
     if (opened === null) route();
   }
+}
+
+// Of the task that is open.
+function tellState({ task, state }, isAnother) {
+  detail.state(state);
+  if (isAnother) put(part('said'), `${task.name}: ${state.label}. ${state.words}`);
 }
 
 function count() {
@@ -221,8 +224,18 @@ function connection(state, words) {
 function tick() {
   if (document.hidden) return;
   const at = now();
+  put(part('zone'), zone(at));
   for (const row of rows.values()) row.tick(at);
-  if (isLive) detail.tick(at);
+  if (isLive) {
+    // What is shown of a host that is not heard of is of when it was.
+    const others = [...rows.values()].filter((row) => row.judge(at));
+    for (const row of others) if (row.task.name === opened) tellState(row, true);
+    if (others.length) {
+      count();
+      arrange(false);
+    }
+    detail.tick(at);
+  }
   const silent = Date.now() - heardAt;
   if (isLive && silent > SILENCE_MAX) stale(`The host has said nothing for ${duration(silent / 1000)}`);
 }
@@ -253,5 +266,6 @@ document.addEventListener('visibilitychange', () => {
   followAll();
   followOne();
 });
+tick();
 setInterval(tick, 1000);
 if (!document.hidden) followAll();

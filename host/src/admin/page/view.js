@@ -1,10 +1,11 @@
 // The page's elements. All that comes from the host is set as text, and as nothing else.
 
-import { between, duration, plain, shortDigest, stateOf, time } from './words.js';
+import { between, duration, plain, shortDigest, stateOf, time, timeOfDay } from './words.js';
 
 const LINES_MAX = 500;
 // Of a bar in the timeline, in percent of its width.
 const BAR_MIN = 0.6;
+const LABEL = 'Leader’s label';
 
 export const part = (id) => document.getElementById(id);
 
@@ -34,6 +35,8 @@ function table(id, caption, heads, rows, key) {
   if (drawn.get(id) === what) return;
   drawn.set(id, what);
   const row = make('tr', '', ...heads.map((head) => Object.assign(make('th', '', head), { scope: 'col' })));
+  // On a phone each cell says by itself what it is.
+  for (const { cells } of rows) [...cells].forEach((cell, index) => { cell.dataset.head = heads[index]; });
   const none = () => [make('tr', '', Object.assign(cell('None yet.', 'none'), { colSpan: heads.length }))];
   part(id).replaceChildren(
     make('caption', 'unseen', caption),
@@ -60,6 +63,14 @@ export class Row {
 
   show(task, now) {
     this.task = task;
+    this.judge(now);
+    this.tick(now);
+  }
+
+  // Whether it is in another state than before: in time a failure is no news any more, and no host tells of that.
+  judge(now) {
+    const { task, state: before } = this;
+    if (!task) return false;
     this.state = stateOf(task, now);
     const { kind, label, attention, words } = this.state;
     if (this.item.dataset.kind !== kind) this.item.dataset.kind = kind;
@@ -67,7 +78,7 @@ export class Row {
     put(this.label, label);
     const calm = task.role === 'leading' ? task.progress || task.lease : task.holder || task.lease;
     put(this.words, attention ? words : plain(calm));
-    this.tick(now);
+    return before?.label !== label || before.attention !== attention;
   }
 
   tick(now) {
@@ -88,6 +99,11 @@ class Facts {
     part('facts').replaceChildren(...[...this.values].map(([name, value]) => make('div', '', make('dt', '', name), value)));
   }
 
+  // For one that most tasks have not.
+  only(name, isThere) {
+    this.values.get(name).parentElement.hidden = !isThere;
+  }
+
   show(name, text, style, full = text) {
     const value = this.values.get(name);
     put(value, text || '–');
@@ -98,7 +114,9 @@ class Facts {
 
 export class Detail {
   constructor() {
-    this.facts = new Facts(['Leader', 'Since', 'Token', 'Certain for', 'Progress', 'Module', 'Lease', 'Checkpoint']);
+    this.facts = new Facts([
+      'Leader', 'Since', 'Token', 'Certain for', 'Progress', 'Module', 'Lease', 'Checkpoint', LABEL,
+    ]);
     this.event = null;
     this.heard = 0;
   }
@@ -112,6 +130,7 @@ export class Detail {
     for (const table of ['terms', 'modules', 'runs']) part(table).replaceChildren();
     for (const element of ['timeline', 'output']) part(element).replaceChildren();
     for (const name of this.facts.values.keys()) this.facts.show(name, '');
+    this.facts.only(LABEL, false);
     this.state({ kind: 'waiting', label: '', words: '' });
   }
 
@@ -139,6 +158,10 @@ export class Detail {
     this.facts.show('Module', digest && shortDigest(digest), 'digest', digest);
     const bytes = task.checkpointBytes;
     this.facts.show('Checkpoint', bytes === null ? 'none' : bytes === 1 ? '1 byte' : `${bytes} bytes`);
+    // Null where none is asked for.
+    const { leaderLabel } = task;
+    this.facts.only(LABEL, leaderLabel !== null);
+    this.facts.show(LABEL, leaderLabel ? 'on this Pod' : 'not on this Pod');
     this.tables(task, now);
     this.tick(now);
     this.output(event.output);
@@ -159,16 +182,21 @@ export class Detail {
   }
 
   timeline(task, now) {
-    const held = task.holders.map((term) => [Date.parse(term.since), term.until ? Date.parse(term.until) : now, term]);
-    const from = Math.min(...held.map(([since]) => since), now - 10000);
+    const held = task.holders.map((term) => [
+      Date.parse(term.since), term.until ? Date.parse(term.until) : now, term.own ? 'own' : 'other', term.identity,
+    ]);
+    const known = Math.min(...held.map(([since]) => since), now);
+    const from = Math.min(known, now - 10000);
     const scale = 100 / (now - from);
+    // Who led before is not for this host to say.
+    const bars = from < known ? [[from, known, 'unknown', 'This replica has seen nothing of it.'], ...held] : held;
     const line = part('timeline');
-    while (line.children.length > held.length) line.lastChild.remove();
-    while (line.children.length < held.length) line.append(make('span'));
-    held.forEach(([since, until, term], index) => {
+    while (line.children.length > bars.length) line.lastChild.remove();
+    while (line.children.length < bars.length) line.append(make('span'));
+    bars.forEach(([since, until, who, title], index) => {
       const bar = line.children[index];
-      bar.className = term.own ? 'own' : 'other';
-      bar.title = term.identity;
+      bar.className = who;
+      bar.title = title;
       bar.style.left = `${Math.min((since - from) * scale, 100 - BAR_MIN).toFixed(2)}%`;
       bar.style.width = `${Math.max((until - since) * scale, BAR_MIN).toFixed(2)}%`;
     });
@@ -235,7 +263,7 @@ export class Detail {
       const missing = line.number - (this.number ?? 0);
       if (missing > 0) added.push(make('p', 'gap', `${missing} older ${missing === 1 ? 'line is' : 'lines are'} in the log alone`));
       this.number = line.number + 1;
-      const stamp = make('time', '', line.at.slice(11, 19));
+      const stamp = make('time', '', timeOfDay(line.at));
       stamp.dateTime = line.at;
       const where = line.stream === 'stdout' ? '' : line.stream === 'stderr' ? 'err' : line.stream;
       const text = make('bdi', '', plain(line.text) + (line.cut ? ' … (cut)' : ''));

@@ -20,10 +20,24 @@ export function between(from, until) {
 const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
 
-// A time of day; with the day where it is another one than today.
+const OFFSET = new Intl.DateTimeFormat('en-GB', { timeZoneName: 'longOffset' });
+
+// All times are in the browser's zone; hosts tell and log them in UTC.
+export function timeOfDay(at) {
+  return CLOCK.format(new Date(at));
+}
+
+// With the day where it is another one than today.
 export function time(at, now) {
   const when = new Date(at);
-  return (when.toDateString() === new Date(now).toDateString() ? CLOCK : DAY).format(when);
+  return when.toDateString() === new Date(now).toDateString() ? timeOfDay(at) : DAY.format(when);
+}
+
+// "Asia/Kolkata, UTC+05:30": which zone that is, and what it is at this time of the year.
+export function zone(now) {
+  const { timeZone } = OFFSET.resolvedOptions();
+  const offset = OFFSET.formatToParts(new Date(now)).find(({ type }) => type === 'timeZoneName').value;
+  return timeZone === 'UTC' ? timeZone : `${timeZone}, ${offset.replace('GMT', 'UTC')}`;
 }
 
 export function shortDigest(digest) {
