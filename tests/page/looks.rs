@@ -1,13 +1,17 @@
 //! How it looks and is used: light, dark, narrow, from a keyboard, by its accessibility tree.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, slice};
 
-use leasehold_tests::build::{guest, stamped};
+use leasehold_tests::{
+    build::{guest, stamped},
+    host_process::leasehold,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
     assert_at_peace,
+    boxes::assert_tidy,
     chromium::Chromium,
     row_says, says,
     scene::{Host, Scene, prints, task},
@@ -20,6 +24,8 @@ struct Hosts {
     /// Whose page is looked at.
     shown: Host,
     _stays: Host,
+    /// The task that is handed over.
+    invoices: Value,
 }
 
 fn hosts(scene: &Scene) -> Hosts {
@@ -36,18 +42,19 @@ fn hosts(scene: &Scene) -> Hosts {
     let module = scene.path("nightly-invoices.wasm");
     fs::copy(guest("prints"), &module).expect("copied");
     invoices["module"] = json!(module);
+    invoices["swap"] = json!({"probation": "2s"});
     let others =
         ["cache-warmer", "cleanup-previews", "dns-reconciler", "metrics-rollup", "outbox-relay", "search-index"];
     let others = others.map(|name| prints(name, 2000, &["in step with the cluster"]));
     let (of_leader, of_third) = others.split_at(4);
-    let leads = scene.host("leasehold-7c9d4f-2xkqp", &[&of_leader[..2], std::slice::from_ref(&invoices)].concat());
+    let leads = scene.host("leasehold-7c9d4f-2xkqp", &[&of_leader[..2], slice::from_ref(&invoices)].concat());
     let stays = scene.host("leasehold-7c9d4f-h4tz8", of_third);
     leads.process.wait_for_event("guest-output", 3);
     stays.process.wait_for_event("guest-output", 2);
-    let all = [of_leader, of_third, &[invoices, fails, waits]].concat();
+    let all = [of_leader, of_third, &[invoices.clone(), fails, waits]].concat();
     let shown = scene.host("leasehold-7c9d4f-9mw5z", &all);
     shown.process.wait_for_event("new-leader", 5);
-    Hosts { leads, shown, _stays: stays }
+    Hosts { leads, shown, _stays: stays, invoices }
 }
 
 fn opened(chromium: &Chromium, host: &Host, task: &str) {
@@ -92,30 +99,103 @@ const TOO_FAINT: &str = "(() => {
 fn keep(chromium: &Chromium, name: &str) {
     let png = chromium.screenshot();
     assert!(png.starts_with(b"\x89PNG") && png.len() > 10_000, "{} bytes", png.len());
+    // Width and height come first in it.
+    let side = |at: usize| png[at..at + 4].iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+    assert_eq!(json!([side(16), side(20)]), chromium.value("[innerWidth, innerHeight]"), "{name}");
     if let Some(folder) = std::env::var_os("LEASEHOLD_SCREENSHOTS") {
         fs::write(PathBuf::from(folder).join(name), png).expect("written");
     }
 }
 
+/// The task goes from one to the next: from `first` to the host that is shown, to two others, and back. Two modules come
+/// meanwhile.
+fn hand_over(scene: &Scene, chromium: &Chromium, first: Host, invoices: &Value) {
+    const LINES: usize = 18;
+    let end = |mut host: Host| {
+        host.process.signal(Signal::TERM);
+        assert_eq!(host.process.wait().code(), Some(0));
+    };
+    let replace = |stamp: u32| {
+        fs::write(scene.path("next.wasm"), stamped("prints", stamp)).expect("written");
+        fs::rename(scene.path("next.wasm"), scene.path("nightly-invoices.wasm")).expect("renamed");
+        let swaps = "[...document.querySelectorAll('#modules .why')].filter((cell) => cell.textContent.startsWith('took over from')).length";
+        chromium.wait_until("a swap", &format!("{swaps} === {stamp}"));
+    };
+    chromium.wait_until("the other's term", &says("#terms", "leasehold-7c9d4f-2xkqp"));
+    first.process.wait_for_event("guest-output", LINES);
+    end(first);
+    chromium.wait_until("the handover", &row_says("nightly-invoices", "Leading"));
+    chromium.wait_until("its output", &says("#output", "cursor is"));
+    replace(1);
+    chromium.wait_until("more output", "document.querySelectorAll('#output p').length >= 14");
+
+    // Who is asked to step down stays out for half a minute, in which two others have their terms.
+    let others = ["leasehold-7c9d4f-tq6bn", "leasehold-7c9d4f-zl5dw"];
+    let with_it = |name: &str| {
+        let host = scene.host(name, slice::from_ref(invoices));
+        host.process.wait_for_event("new-leader", 1);
+        host
+    };
+    let second = with_it(others[0]);
+    let said = leasehold(&["step-down", "nightly-invoices", "--lease-store", &scene.lease_store()], &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    chromium.wait_until("the second's term", &says("#terms tbody tr:first-child", others[0]));
+    let third = with_it(others[1]);
+    second.process.wait_for_event("guest-output", LINES);
+    end(second);
+    chromium.wait_until("the third's term", &says("#terms tbody tr:first-child", others[1]));
+    third.process.wait_for_event("guest-output", LINES);
+    end(third);
+    chromium.wait_until("that it leads again", &says("#terms tbody tr:first-child", "this replica"));
+    replace(2);
+    chromium.wait_until("more output", "document.querySelectorAll('#output p').length >= 32");
+    // It steps down in between, since it fails again and again.
+    chromium.wait_until("the failing task", &row_says("export-ledger", "Failing"));
+}
+
+/// What `hand_over` has led to, on any screen: every card has something to show, and all of it fits.
+#[track_caller]
+fn assert_shows_it_all(chromium: &Chromium) {
+    let leaders = "[...document.querySelectorAll('#terms .identity')].map((cell) => cell.textContent.split('_')[0])";
+    let [first, second, third] = ["2xkqp", "tq6bn", "zl5dw"].map(|name| format!("leasehold-7c9d4f-{name}"));
+    assert_eq!(chromium.value(leaders), json!(["this replica", third, second, "this replica", first]));
+    let bars = "[...document.querySelectorAll('#timeline span')].map((bar) => bar.className)";
+    assert_eq!(chromium.value(bars), json!(["other", "own", "other", "other", "own"]));
+    let [state, sentence] = ["#task-state", "#sentence"].map(|part| chromium.text(part));
+    assert_eq!([&*state, &*sentence], ["Leading", "This replica leads, and the component runs."]);
+    for (part, words) in [
+        ("#terms tbody", "holds the Lease"),
+        ("#terms tbody tr:nth-child(4)", "step"),
+        ("#output", "22 invoices sent"),
+        ("#modules", "runs"),
+        ("#runs", "module-replaced"),
+        ("#runs", "stepped-down"),
+        (".axis", "now"),
+    ] {
+        let text = chromium.text(part);
+        assert!(text.contains(words), "no {words:?} in {part}: {text}");
+    }
+    for fact in ["this replica", "another ", "default/nightly-invoices", " ago)", "none"] {
+        let facts = chromium.text("#facts");
+        assert!(facts.contains(fact), "no {fact:?} in {facts}");
+    }
+    assert!(!chromium.text("#facts").contains("label"), "there is none");
+    assert_tidy(chromium);
+}
+
 #[test]
 fn light_and_dark_have_enough_contrast_and_every_element_has_a_name() {
     let scene = Scene::new();
-    let Hosts { mut leads, shown, _stays } = hosts(&scene);
+    let hosts = hosts(&scene);
+    let shown = &hosts.shown;
     let chromium = Chromium::start();
-    chromium.resize(1280, 1180);
-    opened(&chromium, &shown, "nightly-invoices");
-    chromium.wait_until("the other's term", &says("#terms", "leasehold-7c9d4f-2xkqp"));
-    leads.process.signal(Signal::TERM);
-    leads.process.wait();
-    chromium.wait_until("the handover", &row_says("nightly-invoices", "Leading"));
-    chromium.wait_until("its output", &says("#output", "cursor is"));
-    fs::write(scene.path("next.wasm"), stamped("prints", 1)).expect("written");
-    fs::rename(scene.path("next.wasm"), scene.path("nightly-invoices.wasm")).expect("renamed");
-    chromium.wait_until("a swap", &says("#modules", "took over from"));
-    chromium.wait_until("more output", "document.querySelectorAll('#output p').length >= 10");
+    chromium.resize(1280, 1230);
+    opened(&chromium, shown, "nightly-invoices");
+    hand_over(&scene, &chromium, hosts.leads, &hosts.invoices);
     let mut grounds = Vec::new();
     for scheme in ["light", "dark"] {
         chromium.prefer(scheme);
+        assert_shows_it_all(&chromium);
         let found = chromium.value(TOO_FAINT);
         assert!(found["seen"].as_u64() > Some(50), "{found}");
         assert_eq!(found["faint"], json!([]), "{scheme}");
@@ -124,6 +204,12 @@ fn light_and_dark_have_enough_contrast_and_every_element_has_a_name() {
     }
     assert_ne!(grounds[0], grounds[1]);
     assert_named(&chromium);
+    chromium.resize(390, 844);
+    chromium.prefer("light");
+    assert_shows_it_all(&chromium);
+    keep(&chromium, "status-page-phone.png");
+    chromium.value("document.querySelector('#terms').scrollIntoView()");
+    keep(&chromium, "status-page-phone-below.png");
     assert_at_peace(&chromium, &shown.page());
 }
 
@@ -155,7 +241,7 @@ fn assert_named(chromium: &Chromium) {
 #[test]
 fn all_of_it_is_reached_and_opened_from_a_keyboard() {
     let scene = Scene::new();
-    let Hosts { shown, leads: _leads, _stays } = hosts(&scene);
+    let Hosts { shown, leads: _leads, _stays, .. } = hosts(&scene);
     let chromium = Chromium::start();
     chromium.resize(1280, 900);
     opened(&chromium, &shown, "search-index");
@@ -200,7 +286,7 @@ fn all_of_it_is_reached_and_opened_from_a_keyboard() {
 #[test]
 fn a_narrow_screen_has_the_list_or_a_task_and_nothing_is_wider_than_it() {
     let scene = Scene::new();
-    let Hosts { shown, leads: _leads, _stays } = hosts(&scene);
+    let Hosts { shown, leads: _leads, _stays, .. } = hosts(&scene);
     let chromium = Chromium::start();
     chromium.resize(320, 720);
     opened(&chromium, &shown, "nightly-invoices");
@@ -208,6 +294,7 @@ fn a_narrow_screen_has_the_list_or_a_task_and_nothing_is_wider_than_it() {
     let is_seen = |id: &str| format!("document.querySelector('{id}').checkVisibility()");
     chromium.wait_until("the task alone", &format!("{} && !{}", is_seen("#open"), is_seen("#list")));
     assert_eq!(chromium.value(is_narrow), true);
+    assert_tidy(&chromium);
     keep(&chromium, "status-page-narrow.png");
     chromium.value("document.querySelector('#back').click()");
     chromium.wait_until("the list alone", &format!("{} && !{}", is_seen("#list"), is_seen("#open")));
@@ -216,6 +303,7 @@ fn a_narrow_screen_has_the_list_or_a_task_and_nothing_is_wider_than_it() {
         "the focus where it was",
         &format!("document.activeElement === {}", crate::row("nightly-invoices")),
     );
+    assert_tidy(&chromium);
     keep(&chromium, "status-page-narrow-list.png");
     assert_at_peace(&chromium, &shown.page());
 }

@@ -24,6 +24,11 @@ impl Scene {
         self.folder.path().join(name)
     }
 
+    /// Where the Leases are, as it stands in configs.
+    pub(super) fn lease_store(&self) -> String {
+        format!("file:{}", self.path("leases").display())
+    }
+
     /// A host with these tasks.
     pub(super) fn host(&self, name: &str, tasks: &[Value]) -> Host {
         self.host_at(name, "127.0.0.1:0", tasks)
@@ -32,8 +37,7 @@ impl Scene {
     /// The same, with its admin address.
     pub(super) fn host_at(&self, name: &str, admin: &str, tasks: &[Value]) -> Host {
         let config = self.path(&format!("{name}.yaml"));
-        let store = format!("file:{}", self.path("leases").display());
-        let text = json!({"leaseStore": store, "identity": name, "admin": admin, "tasks": tasks});
+        let text = json!({"leaseStore": self.lease_store(), "identity": name, "admin": admin, "tasks": tasks});
         fs::write(&config, ascii(&text)).expect("written");
         let mut command = Command::new(build::leasehold());
         command.args(["run", "--log-format", "json", "--config"]).arg(config);
