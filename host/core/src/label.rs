@@ -64,6 +64,9 @@ pub struct LeaderLabel {
     /// As the watch of this term has told; `None`: it has not yet.
     others: Option<BTreeMap<PodId, Version>>,
     in_flight: Option<InFlight>,
+    /// While that was, the watch has told that this Pod does not carry it. It tells no version of that, so the answer may be
+    /// older: as if the watch had come after it, and nothing comes any more.
+    seen_without: bool,
     last_request: RequestId,
     /// Requests in a row.
     failures: u32,
@@ -85,6 +88,7 @@ impl Default for LeaderLabel {
             asked_for: None,
             others: None,
             in_flight: None,
+            seen_without: false,
             last_request: RequestId(0),
             failures: 0,
             conflicts: 0,
@@ -146,6 +150,7 @@ impl LeaderLabel {
             if let LabelRequest::PutOn { mark, .. } = request {
                 self.asked_for = Some(mark);
             }
+            self.seen_without = false;
             self.in_flight = Some(InFlight { id, request: request.clone(), sent_at: now });
             actions.push(LabelAction::Send { id, request });
         }
@@ -237,6 +242,9 @@ impl LeaderLabel {
             (request, Ok(_)) => return self.on_failure(now, &request, StoreFailure::Rejected, actions),
         }
         (self.failures, self.conflicts, self.refused) = (0, 0, false);
+        if self.seen_without && matches!(self.own, Own::Known(own) if own.labelled) {
+            self.own = Own::Unknown;
+        }
     }
 
     fn gone(&mut self, pod: &PodId) {
@@ -285,6 +293,7 @@ impl LeaderLabel {
             return;
         }
         self.others = Some(labelled.others);
+        self.seen_without |= labelled.own.is_none() && self.in_flight.is_some();
         match (self.own, labelled.own) {
             (Own::Known(own), Some(seen)) if seen.version > own.version => self.own = Own::Known(seen),
             (Own::Known(own), None) if own.labelled => {

@@ -423,3 +423,40 @@ fn the_answer_to_a_request_that_was_given_up_is_not_believed() {
     bench.hears(LabelInput::Answered(id, Ok(LabelReply::Written(Version(12)))));
     assert!(bench.may_be_on());
 }
+
+/// A removal that was given up arrives between a look and its answer, and the watch is quicker than that.
+#[test]
+fn what_the_watch_has_told_is_not_forgotten_for_an_older_answer() {
+    let mut bench = Bench::on();
+    bench.want(None);
+    let (_, removal) = bench.asked.take().expect("it is to be taken off");
+    bench.want(Some(7));
+    bench.seen();
+    bench.after(REQUEST_TIMEOUT);
+    bench.after(second(1.0));
+    assert_eq!(bench.asked(), Some(&LabelRequest::Look));
+    let (id, looked) = bench.asked.take().expect("it looks");
+    let before = bench.serve(&looked);
+    bench.serve(&removal).expect("its version is still the Pod's");
+    bench.seen();
+    bench.hears(LabelInput::Answered(id, before));
+    bench.answers_all();
+    assert!(bench.pod.labelled, "nothing else would tell it");
+}
+
+/// The same where the answer is that it was put on.
+#[test]
+fn nor_for_that_to_a_request_to_put_it_on() {
+    let mut bench = Bench::settled();
+    bench.want(Some(7));
+    bench.seen();
+    assert_eq!(bench.answers(), LabelRequest::Look);
+    let (id, put_on) = bench.asked.take().expect("it is to be put on");
+    assert!(matches!(put_on, LabelRequest::PutOn { .. }), "{put_on:?}");
+    let written = bench.serve(&put_on);
+    bench.pod = OwnPod { version: Version(bench.pod.version.0 + 1), labelled: false, ..bench.pod };
+    bench.seen();
+    bench.hears(LabelInput::Answered(id, written));
+    bench.answers_all();
+    assert!(bench.pod.labelled, "nothing else would tell it");
+}
