@@ -310,8 +310,15 @@ fn a_standby_whose_watch_has_gone_silent_finds_out_and_polls() {
     standby.wait_for_event("new-leader", 1);
     cluster.wait_for_renewals(1);
     network.set(Weather { dead_connections: network.connections(), ..Weather::default() });
-    // Time for the record that it has seen last to run out, by its own observation; and for some polls.
-    cluster.wait_for_renewals(5);
+    // The record that it has seen last runs out, by its own observation, and once more where the first request is lost
+    // with the connection. It has found out when it has sent something in each of some seconds.
+    let (begun, mut sent, mut in_a_row) = (std::time::Instant::now(), network.bytes_up(), 0);
+    while in_a_row < 4 {
+        assert!(begun.elapsed() < PATIENCE, "it does not poll");
+        std::thread::sleep(Duration::from_secs(2));
+        let before = std::mem::replace(&mut sent, network.bytes_up());
+        in_a_row = if sent > before { in_a_row + 1 } else { 0 };
+    }
     assert!(standby.events_named("leading").is_empty() && leader.events_named("lost").is_empty());
 
     leader.signal(Signal::TERM);

@@ -16,7 +16,7 @@ use leasehold_tests::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{LEASE, LEASE_DURATION, cluster::Cluster, folder};
+use super::{LEASE, LEASE_DURATION, LONG_LEASE, cluster::Cluster, folder};
 
 /// A host whose last words are kept.
 struct Ending {
@@ -53,7 +53,7 @@ fn a_second_signal_ends_the_host_at_once_and_its_lease_runs_out() {
         let leases = TempDir::new().expect("a folder");
         let store = format!("file:{}", leases.path().display());
         // It computes on and hears nothing, and has all the time it wants.
-        let args = [&LEASE[..], &["--lease-store", &store, "--stop-grace", "10m"]].concat();
+        let args = [&LONG_LEASE[..], &["--lease-store", &store, "--stop-grace", "10m"]].concat();
         let mut leader = Ending::start("busy-loop", &args, None);
         leader.host.wait_for_event("guest-started", 1);
         leader.host.signal(first);
