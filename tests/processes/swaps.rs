@@ -216,6 +216,8 @@ fn a_swap_and_a_rollback_go_on_while_the_api_server_is_away_and_are_told_of_afte
 
     swapped.put(&stamped("heartbeat", 1));
     let good = digest(&leader.wait_for_event("module-worked", 2));
+    // Where the system has no watch left for its file, the standby looks at it every five seconds.
+    standby.wait_for_event("module-loaded", 2);
     swapped.put_guest("traps");
     let bad = digest(&leader.wait_for_event("module-rolled-back", 1));
     standby.wait_for_event("module-loaded", 3);
