@@ -223,8 +223,13 @@ fn network(runtime: &tokio::runtime::Runtime, server: SocketAddr) -> Network {
 
 /// Ports that were free just now, all different.
 fn free_ports<const N: usize>() -> [u16; N] {
+    // Below those that the system gives to connections (ip_local_port_range): there are many before a JVM has its own. Each
+    // run begins elsewhere.
+    let mut candidates =
+        (20_000..32_000_u16).cycle().skip(usize::try_from(std::process::id()).expect("small") % 12_000);
+    let mut free = || candidates.by_ref().take(12_000).find_map(|port| TcpListener::bind(loopback(port)).ok());
     // Held until all are known.
-    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let held: [TcpListener; N] = std::array::from_fn(|_| free().expect("a free port"));
     held.map(|listener| listener.local_addr().expect("it listens").port())
 }
 
