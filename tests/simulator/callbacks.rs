@@ -12,6 +12,7 @@ use crate::{
     clock::MILLISECOND,
     defect::Defect,
     invariants::Rule,
+    stepping::leading_in,
     tally::Seen,
     world::{Event, ProcessId, World},
 };
@@ -115,9 +116,10 @@ impl World {
         }
     }
 
-    /// A guest of the process is gone.
-    pub(crate) fn permission_remains(&mut self, process: ProcessId, until: BootTime) {
-        if self.plan.callbacks_ms.is_some() {
+    /// A guest of the process is gone. Where its term is over, there is nothing to keep any more.
+    pub(crate) fn permission_remains(&mut self, process: ProcessId, token: u64, until: BootTime) {
+        let led = leading_in(&self.processes[process].gate.published) == Some(token);
+        if self.plan.callbacks_ms.is_some() && led {
             self.processes[process].calls.permitted_until = Some(until);
         }
     }

@@ -234,7 +234,7 @@ impl World {
         if self.guest(process, run).is_some() {
             self.note_miss(process);
             if let Some(guest) = self.processes[process].guest.take() {
-                self.permission_remains(process, guest.bound);
+                self.permission_remains(process, guest.token, guest.bound);
                 if outcome != Outcome::Returned {
                     self.module_failed(process, &guest.module);
                 }

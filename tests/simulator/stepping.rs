@@ -164,7 +164,7 @@ impl World {
     }
 }
 
-fn leading_in(leadership: &Leadership) -> Option<u64> {
+pub(crate) fn leading_in(leadership: &Leadership) -> Option<u64> {
     match leadership {
         Leadership::Leading { term, .. } => Some(term.token),
         Leadership::Standby { .. } => None,
