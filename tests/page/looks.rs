@@ -161,6 +161,10 @@ fn assert_shows_it_all(chromium: &Chromium) {
     assert_eq!(chromium.value(leaders), json!(["this replica", third, second, "this replica", first]));
     let bars = "[...document.querySelectorAll('#timeline span')].map((bar) => bar.className)";
     assert_eq!(chromium.value(bars), json!(["other", "own", "other", "other", "own"]));
+    let now_is_at_its_end = "(() => {
+      const [now, line] = [document.querySelector('.axis').lastChild, document.querySelector('#timeline')].map((part) => part.getBoundingClientRect());
+      return Math.abs(now.right - line.right) < 2 && now.top >= line.bottom && now.top < line.bottom + 20 })()";
+    assert_eq!(chromium.value(now_is_at_its_end), true);
     let [state, sentence] = ["#task-state", "#sentence"].map(|part| chromium.text(part));
     assert_eq!([&*state, &*sentence], ["Leading", "This replica leads, and the component runs."]);
     for (part, words) in [
