@@ -46,10 +46,15 @@ impl World {
                 history.look(|entries| is_permitted_after(entries, end)).then_some(())
             });
             ways.to_broker.set(Weather::default());
-            let caught = self.wait_for("a batch and more has come", |_| {
+            let caught = self.wait_for("the commit is answered", |_| {
                 history.look(|entries| is_caught(&entries[before..], end, &process))
             });
             if caught {
+                let commit = history.look(<[Entry]>::len);
+                self.wait_for("the rest comes", |_| {
+                    let begun = |entry: &Entry| matches!(entry.what, What::Begun(_));
+                    history.look(|entries| entries[commit..].iter().any(begun)).then_some(())
+                });
                 history.is_slow(false);
                 return index;
             }
