@@ -78,20 +78,15 @@ impl Task {
         let leads = term_of(leadership).is_some();
         // Without the Lease there is nothing to keep from others.
         leaving.kept_until = leaving.kept_until.filter(|until| leads && now < *until);
-        let (kept, mut left_on) = (leaving.kept_until.is_some(), None);
-        if let Some(label) = &mut self.label {
+        let waits_until = self.label.as_mut().and_then(|label| {
             label.want(now, None);
             // Who has lost the Lease, and goes on, takes it off all the same, but nobody waits for that.
-            let waits_until = label.waits_until(leads).filter(|_| leads || self.shutting_down);
-            if waits_until.is_some_and(|until| now < until) {
-                return;
-            }
-            left_on = waits_until.map(|_| Command::TellLabel(LabelNotice::LeftOn));
-        }
-        if kept {
+            label.waits_until(leads).filter(|_| leads || self.shutting_down)
+        });
+        if leaving.kept_until.is_some() || waits_until.is_some_and(|until| now < until) {
             return;
         }
-        commands.extend(left_on);
+        commands.extend(waits_until.map(|_| Command::TellLabel(LabelNotice::LeftOn)));
         self.state = if stay_out == StayOut::Forever { State::Finished } else { State::Idle };
         commands.push(Command::StepDown(stay_out));
     }
